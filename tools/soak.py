@@ -14,6 +14,7 @@ import json
 import random
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ FATE = Fate(lost=0.02, doubled=0.02, delayed=0.05)
 GONE_SECONDS = 120
 """Until everything that was left behind has timed out: a registration, and 32 s more."""
 REGISTERED_SECONDS = 60
+SETTLING_SECONDS = 3.0
 RISE_SECONDS = 20.0
 """Until all calls have begun once."""
 SAMPLE_SECONDS = 5.0
@@ -150,7 +152,7 @@ def run(effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) 
         }
         if effort.streams:
             lab.firewall(_ON_THE_WIRE)
-        before = daemon.ask("status")
+        before = _settled(daemon)
         did, samples = asyncio.run(_soak(lab, daemon, effort, fate, chance, say))
         say("waiting for what was left behind")
         left = _left(daemon, before)
@@ -268,6 +270,16 @@ def _resident_bytes(daemon: Daemon) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _settled(daemon: Daemon) -> dict[str, Any]:
+    """What the daemon says of itself once it has a descriptor for the program at each interface, also at those of the
+    bad lines, which it hears of one after the other."""
+    while True:
+        status = daemon.ask("status")
+        time.sleep(SETTLING_SECONDS)
+        if daemon.ask("status")["descriptors"] == status["descriptors"]:
+            return status
 
 
 def _left(daemon: Daemon, before: dict[str, Any]) -> dict[str, Any]:
