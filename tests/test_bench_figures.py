@@ -8,7 +8,7 @@ from tools.bench import kernel_path, real_call, rounds
 from tools.bench.audio import Sent
 from tools.bench.figures import figure
 from tools.bench.printing import measured
-from tools.bench.rounds import Bar
+from tools.bench.rounds import Bar, Packets
 from tools.bench.sip import FORWARDING, KERNEL_PATH, RTPENGINE
 
 
@@ -58,7 +58,7 @@ def test_two_ways_that_differ_by_less_than_their_rounds_do_are_equal() -> None:
 
 
 @pytest.mark.parametrize("effort", (kernel_path.FULL, real_call.FULL))
-def test_media_is_compared_over_at_least_ten_rounds(effort: kernel_path.Effort | real_call.Effort) -> None:
+def test_media_is_compared_over_at_least_ten_rounds(effort: Packets | real_call.Effort) -> None:
     assert effort.rounds >= 10
 
 

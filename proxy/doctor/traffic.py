@@ -92,8 +92,7 @@ def _without(networks: tuple[Network, ...], others: Iterable[Network]) -> tuple[
             if not _overlap(network, other):
                 kept.append(network)
             elif network.prefixlen < other.prefixlen:
-                # Both are of one IP version, which their types do not say.
-                kept += network.address_exclude(other)  # type: ignore[arg-type]
+                kept += network.address_exclude(other)  # type: ignore[arg-type]  # both are of one IP version
         networks = tuple(kept)
     return networks
 

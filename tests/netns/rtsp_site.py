@@ -77,17 +77,6 @@ def heard(sock: socket.socket) -> bytes:
     return data
 
 
-def heard_bytes(sock: socket.socket, size: int) -> bytes:
-    """So many bytes, whatever they are."""
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        if not more:
-            raise ConnectionError(f"the end behind {data!r}")
-        data += more
-    return data
-
-
 def ports(data: bytes, name: str) -> tuple[int, int]:
     found = re.search(rb"%b=([0-9]+)-([0-9]+)" % name.encode(), data)
     assert found is not None, data

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import BinaryIO
 
-from tests.netns.tns_talk import read, read_connect
+from tests.netns.connections import read_all
+from tests.netns.tns_talk import read_connect
 from tools.lab import Host
 from tools.peers.tns_packets import accept, connect
 
@@ -187,7 +188,7 @@ def database(way: Way, *, upload: bool, size: int = 20_000) -> None:
         _dial(way, way.client, str(way.dialled), 1521) as client,
     ):
         client.sendall(connect())
-        read(client, len(accept()))
+        read_all(client, len(accept()))
         if upload:
             client.sendall(payload)
             client.shutdown(socket.SHUT_WR)

@@ -15,6 +15,7 @@ from tests.netns.namespaces import needs_root
 from tools.bench import case_tftp, helpers, messages, streams, tunnels
 from tools.bench.cases import CASES
 from tools.bench.helpers import CROWDED, KERNEL, PINHOLE, PLAIN, Effort, Figures, Found, Report
+from tools.bench.rounds import Packets
 from tools.bench.ways import give_order, start_program
 from tools.lab import Lab
 
@@ -45,7 +46,7 @@ def test_a_case_has_sessions_and_others_that_stay_open(lab: Lab, helper: str) ->
 @pytest.mark.slow
 @needs_root
 def test_packets_of_a_tunnel_are_measured_both_ways() -> None:
-    report = tunnels.run(tunnels.Effort(rounds=2, packets=100), lambda text: None)
+    report = tunnels.run(Packets(rounds=2, packets=100), lambda text: None)
     assert [row[1] for row in tunnels.rows(report)] == [str(size) for size in tunnels.SIZES] * 2
     assert all(0 < seconds < 0.01 for sizes in report.cpu.values() for cpu in sizes.values() for seconds in cpu)
 
@@ -54,7 +55,7 @@ def test_packets_of_a_tunnel_are_measured_both_ways() -> None:
 @pytest.mark.slow
 @needs_root
 def test_streams_of_two_helpers_are_measured_by_both_paths() -> None:
-    report = streams.run(streams.Effort(rounds=2, packets=200), lambda text: None)
+    report = streams.run(Packets(rounds=2, packets=200), lambda text: None)
     pairs = [(path, helper) for path, helper, _ in streams.rows(report)]
     assert pairs == list(product(streams.PATHS, (streams.SIP, streams.RTSP)))
     assert all(0 < seconds < 0.01 for helpers in report.cpu.values() for cpu in helpers.values() for seconds in cpu)

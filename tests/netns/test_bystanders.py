@@ -12,9 +12,10 @@ from typing import Literal
 
 import pytest
 
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import Served, Talk, dial, plain_server, server, serving
 from tests.netns.namespaces import needs_root
-from tests.netns.tns_talk import calling, listening, passes, read, read_connect, redirected, to
+from tests.netns.tns_talk import calling, listening, passes, read_connect, redirected, to
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.peers.tns_packets import accept
 
@@ -212,7 +213,7 @@ def test_a_redirect_to_a_neighbour_leaves_everybody_else_who_goes_there_alone(
             with calling(gate.lab.client, where) as right, web.accept()[0] as reached:
                 read_connect(reached)
                 reached.sendall(accept())
-                read(right, len(accept()))
+                read_all(right, len(accept()))
                 after = gate.through(web, other)
                 assert passes(right, reached) and gate.used(1)
                 assert all(connection.works() for connection in (before, *during, after))

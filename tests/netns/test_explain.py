@@ -15,11 +15,12 @@ from protocols import HELPERS
 from tests.harness.sane_messages import init, initialized, start, started
 from tests.harness.sip_flow import message, register
 from tests.netns import irc_talk, media_site, rtsp_site
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.media_site import Voice
 from tests.netns.namespaces import needs_root
 from tests.netns.operated_site import LINE_OF_POLICY, Here, operated
-from tests.netns.tns_talk import calling, listening, read, redirected, to
+from tests.netns.tns_talk import calling, listening, redirected, to
 from tools.peers.tns_packets import accept
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -80,7 +81,7 @@ def a_redirect(here: Here) -> Iterator[str]:
         there = redirected(caller)
         yield "tns"
         with listening(here.lab.server_stranger, accept(), 1522), calling(here.lab.client, there) as again:
-            read(again, len(accept()))
+            read_all(again, len(accept()))
 
 
 @contextlib.contextmanager

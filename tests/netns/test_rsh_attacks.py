@@ -14,6 +14,7 @@ import pytest
 from protocols.contract.addresses import RESERVED_PORTS
 from proxy.command import client as control_client
 from proxy.sockets.reserved import MOST_OF_ONE_CLIENT
+from tests.netns.connections import is_reset, read
 from tests.netns.ftp_talk import SECONDS, fate, serving
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Host, Lab, pinhole
@@ -34,23 +35,6 @@ def dial(host: Host, to: tuple[str, int], port: int = PRIVILEGED) -> socket.sock
     with host.inside():
         source = str(host.v4), next(_privileged) if port == PRIVILEGED else port
         return socket.create_connection(to, SECONDS, source)
-
-
-def read(sock: socket.socket, size: int) -> bytes:
-    """So many bytes, or fewer when the end comes before."""
-    sock.settimeout(SECONDS)
-    data = b""
-    while len(data) < size and (more := sock.recv(size - len(data))):
-        data += more
-    return data
-
-
-def is_reset(sock: socket.socket) -> bool:
-    try:
-        read(sock, 1)
-    except ConnectionResetError:
-        return True
-    return False
 
 
 class Site:

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.netns.connections import read_all
 from tests.netns.media_site import FEW, Mode, Socket, Voice
 from tests.netns.namespaces import needs_root
-from tests.netns.rtsp_site import Site, Stream, Talk, heard, heard_bytes, last_words, message, site
+from tests.netns.rtsp_site import Site, Stream, Talk, heard, last_words, message, site
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -309,7 +310,7 @@ def test_an_answer_within_the_body_of_another_one_agrees_to_nothing(place: Site,
     hidden = agreed(1, f"RTP/AVP;unicast;client_port={at[1]};server_port={server.port}")
     split = message("RTSP/1.0 200 OK", "CSeq: 7", length.format(len(hidden))) + hidden
     talk.server.sendall(split)
-    assert heard_bytes(talk.client, len(split)) == split
+    assert read_all(talk.client, len(split)) == split
     server.say(early, at, FEW)
     assert client.is_deaf_to(early)
     talk.server.sendall(hidden)  # as an answer of its own it is one
@@ -343,7 +344,7 @@ def test_a_setup_within_a_frame_opens_nothing_even_if_it_is_answered(place: Site
     client, server, voice = place.socket(place.client, 5000), place.socket(place.server), Voice()
     with nothing_opens(place):
         talk.client.sendall(frame(len(HIDDEN)) + HIDDEN)
-        assert heard_bytes(talk.server, 4 + len(HIDDEN)) == frame(len(HIDDEN)) + HIDDEN
+        assert read_all(talk.server, 4 + len(HIDDEN)) == frame(len(HIDDEN)) + HIDDEN
         answer = agreed(1, f"RTP/AVP;unicast;client_port=5000-5001;server_port={server.port}")
         talk.server.sendall(answer)
         assert heard(talk.client) == answer
@@ -358,7 +359,7 @@ def test_a_request_that_a_frame_swallows_opens_nothing(place: Site, talk: Talk) 
     with nothing_opens(place):
         for part in (frame(len(media) + len(HIDDEN)) + media, HIDDEN[:20], HIDDEN[20:]):
             talk.client.sendall(part)
-            assert heard_bytes(talk.server, len(part)) == part
+            assert read_all(talk.server, len(part)) == part
     stream, voice = Stream(place, talk), Voice()
     stream.server[0].say(voice, stream.client_at[0], FEW)
     assert stream.client[0].hears(voice, FEW) == FEW
@@ -370,7 +371,7 @@ def test_an_answer_within_a_frame_of_the_server_agrees_to_nothing(place: Site, t
     server, early, voice = place.socket(place.server), Voice(), Voice()
     answer = agreed(1, f"RTP/AVP;unicast;client_port={at[1]};server_port={server.port}")
     talk.server.sendall(frame(len(answer)) + answer)
-    assert heard_bytes(talk.client, 4 + len(answer)) == frame(len(answer)) + answer
+    assert read_all(talk.client, 4 + len(answer)) == frame(len(answer)) + answer
     server.say(early, at, FEW)
     assert client.is_deaf_to(early)
     talk.server.sendall(answer)
@@ -398,6 +399,6 @@ def test_a_frame_that_never_ends_opens_nothing(place: Site, talk: Talk) -> None:
     with nothing_opens(place):
         sent = frame(65535) + HIDDEN
         talk.client.sendall(sent)
-        assert heard_bytes(talk.server, len(sent)) == sent
+        assert read_all(talk.server, len(sent)) == sent
         talk.client.close()
         assert talk.server.recv(1) == b""

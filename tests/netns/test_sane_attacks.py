@@ -13,6 +13,7 @@ import pytest
 from protocols.sane.wire import Code
 from proxy.command import client as control_client
 from tests.harness.sane_messages import init, initialized, start, started, string, words
+from tests.netns.connections import is_reset, read
 from tests.netns.ftp_talk import SECONDS, fate, serving
 from tests.netns.namespaces import needs_root
 from tools.lab import gateways
@@ -22,23 +23,6 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 SANE = 6566
 PICTURE = b"picture"
-
-
-def read(sock: socket.socket, size: int) -> bytes:
-    """So many bytes, or fewer when the end comes before."""
-    sock.settimeout(SECONDS)
-    data = b""
-    while len(data) < size and (more := sock.recv(size - len(data))):
-        data += more
-    return data
-
-
-def is_reset(sock: socket.socket) -> bool:
-    try:
-        read(sock, 1)
-    except ConnectionResetError:
-        return True
-    return False
 
 
 class Talk:
@@ -114,6 +98,12 @@ class Site:
 
     def is_shut(self, port: int) -> bool:
         return fate(self.gateway.client, self.at, port) in ("refused", "silent")
+
+    def start_opens_nothing(self, talk: Talk, port: int) -> None:
+        """START and its answer pass as they came, and no way leads to the picture."""
+        talk.ask(start())
+        assert talk.answer(started(port)) == started(port)
+        assert self.is_shut(port)
 
     def goes_on(self) -> None:
         with self.talk() as talk, self.picture() as (waiting, port):
@@ -235,9 +225,7 @@ def test_an_answer_that_nobody_has_asked_for_opens_nothing(gate: Site) -> None:
         talk.begin()
         assert talk.answer(started(port)) == started(port)
         assert gate.is_shut(port)
-        talk.ask(start())
-        assert talk.answer(started(port)) == started(port)
-        assert gate.is_shut(port)
+        gate.start_opens_nothing(talk, port)
     assert gate.violations() == ["sane.out_of_turn"]
     assert gate.told("pinhole.opened") == []
 
@@ -246,9 +234,7 @@ def test_a_start_behind_a_request_that_gets_no_answer_opens_nothing(gate: Site) 
     """SA3: saned says nothing to an unknown handle, so that the next answer would be taken for that of this one."""
     with gate.talk() as talk, gate.picture() as (_, port):
         talk.begin().ask(words(Code.GET_PARAMETERS, 4711))
-        talk.ask(start())
-        assert talk.answer(started(port)) == started(port)
-        assert gate.is_shut(port)
+        gate.start_opens_nothing(talk, port)
     assert gate.violations() == ["sane.out_of_turn"]
 
 
@@ -257,9 +243,7 @@ def test_a_client_that_once_did_not_wait_opens_nothing_any_more(gate: Site) -> N
     with gate.talk() as talk, gate.picture() as (_, port):
         talk.begin().ask(words(Code.GET_PARAMETERS, 0) + words(Code.CANCEL, Code.CONTROL_OPTION))
         talk.answer(words(*range(7)) + words(0))
-        talk.ask(start())
-        assert talk.answer(started(port)) == started(port)
-        assert gate.is_shut(port)
+        gate.start_opens_nothing(talk, port)
     assert gate.violations() == ["sane.out_of_turn"]
 
 
@@ -268,9 +252,7 @@ def test_a_browser_that_was_made_to_speak_to_this_port_opens_nothing(gate: Site)
     head = b"POST / HTTP/1.1\r\nHost: scanner:6566\r\nContent-Length: 8\r\n\r\n"
     with gate.talk() as talk, gate.picture() as (_, port):
         talk.ask(head)
-        talk.ask(start())
-        assert talk.answer(started(port)) == started(port)
-        assert gate.is_shut(port)
+        gate.start_opens_nothing(talk, port)
     assert gate.violations() == ["sane.not_sane"]
     assert gate.told("pinhole.opened") == []
 
@@ -286,9 +268,7 @@ def test_whatever_else_is_spoken_there_passes_and_opens_nothing(gate: Site, said
 def test_what_has_no_form_passes_and_opens_nothing_any_more(gate: Site) -> None:
     with gate.talk() as talk, gate.picture() as (_, port):
         talk.begin().ask(words(Code.OPEN, 0xFFFF_FFFF))
-        talk.ask(start())
-        assert talk.answer(started(port)) == started(port)
-        assert gate.is_shut(port)
+        gate.start_opens_nothing(talk, port)
     assert gate.violations() == ["sane.malformed"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import dial, fate, open_ports
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
@@ -21,7 +22,6 @@ from tests.netns.tns_talk import (
     ending,
     listening,
     passes,
-    read,
     read_packet,
     redirected,
     refused,
@@ -191,7 +191,7 @@ def test_the_first_port_that_is_not_low_is_opened(gate: Site) -> None:
         gate.calling() as client,
         calling(gate.client, redirected(client)) as again,
     ):
-        read(again, len(accept()))
+        read_all(again, len(accept()))
         assert passes(again, second.take())
 
 
@@ -269,7 +269,7 @@ def test_a_redirect_of_length_zero_is_followed(gate: Site, form: Any) -> None:
         read_packet(client)
         assert address(str(gate.server.v4), 21522) in read_packet(client)
         with calling(gate.client, (str(gate.server.v4), 21522)) as again:
-            read(again, len(accept()))
+            read_all(again, len(accept()))
             assert passes(again, second.take())
 
 
@@ -302,7 +302,7 @@ def test_a_stranger_who_comes_first_finds_nothing_and_the_right_client_still_get
         assert fate(gate.lab.client_stranger, *where) == "silent"
         assert not second.was_reached
         with calling(gate.client, where) as client:
-            read(client, len(accept()))
+            read_all(client, len(accept()))
             assert passes(client, second.take())
     assert gate.violations() == []
     assert len(gate.told("pinhole.used")) == 1
@@ -310,7 +310,7 @@ def test_a_stranger_who_comes_first_finds_nothing_and_the_right_client_still_get
 
 def test_a_used_pinhole_takes_no_second_connection(gate: Site) -> None:
     with waiting(gate) as (where, second), calling(gate.client, where) as client:
-        read(client, len(accept()))
+        read_all(client, len(accept()))
         served = second.take()
         assert fate(gate.client, *where) in ("silent", "refused")
         assert open_ports(gate.client, where[0], [where[1]]) == set()
@@ -336,7 +336,7 @@ def test_a_pinhole_of_a_published_listener_admits_its_client_alone(published: Si
         assert 40000 <= where[1] <= 40099
         assert fate(published.lab.server_stranger, *where) == "reset"
         with calling(published.client, where) as client:
-            read(client, len(accept()))
+            read_all(client, len(accept()))
             assert passes(client, second.take())
     assert published.violations() == ["pinhole.stranger"]
 
@@ -375,7 +375,7 @@ def test_a_connect_behind_garbage_is_not_found_again(gate: Site) -> None:
 def test_a_client_hello_and_what_follows_passes_unread(gate: Site) -> None:
     with listening(gate.server, None) as listener, gate.calling(CLIENT_HELLO) as client:
         served = listener.take()
-        assert read(served, len(CLIENT_HELLO)) == CLIENT_HELLO
+        assert read_all(served, len(CLIENT_HELLO)) == CLIENT_HELLO
         served.sendall(to(gate.server.v4, 21522))  # as opaque as all else
         assert redirected(client)[1] == 21522
         assert passes(client, served)
@@ -418,7 +418,7 @@ def test_a_client_that_no_policy_lets_in_is_denied_where_another_one_is_awaited(
             assert daemon.wait_for("session.denied")["policy"] == "not-he"
             assert not second.was_reached
             with calling(lab.client, where) as session:
-                assert len(read(session, len(accept()))) == len(accept())
+                assert len(read_all(session, len(accept()))) == len(accept())
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -432,16 +432,16 @@ def test_without_nat_others_come_to_the_address_that_a_redirect_names_as_before(
             calling(other, there) as long_since,
             listening(gate.server, to(node.address(version), 1521), version=version),
         ):
-            read(long_since, len(accept()))
+            read_all(long_since, len(accept()))
             served = second.take()
             for _ in range(2):
                 with calling(gate.client, (str(gate.server.address(version)), 1521)) as client:
                     assert redirected(client) == there
                     for _ in range(3):
                         with calling(other, there) as session:
-                            assert len(read(session, len(accept()))) == len(accept())
+                            assert len(read_all(session, len(accept()))) == len(accept())
                     with calling(gate.client, there) as session:
-                        assert len(read(session, len(accept()))) == len(accept())
+                        assert len(read_all(session, len(accept()))) == len(accept())
                 assert passes(long_since, served)
         assert gate.violations() == []
         assert len(gate.told("pinhole.used")) == 2

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import fate
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
-from tests.netns.tns_talk import Listener, calling, ending, listening, passes, read, redirected, to
+from tests.netns.tns_talk import Listener, calling, ending, listening, passes, redirected, to
 from tools.lab import Host
 from tools.peers.tns_packets import accept, connect
 
@@ -74,7 +75,7 @@ def established(gate: Site) -> Iterator[tuple[First, socket.socket, socket.socke
         sent_on(gate) as first,
         calling(gate.client, first.where, connect(flags=4)) as client,
     ):
-        read(client, len(accept()))
+        read_all(client, len(accept()))
         yield first, client, second.take()
 
 
@@ -118,7 +119,7 @@ def test_a_session_whose_ends_answer_keep_alives_is_not_dead(kind: str) -> None:
             listener = stack.enter_context(listening(gate.server, accept() if kind == "accepted" else None))
             client = stack.enter_context(gate.calling(None if kind == "accepted" else b"\x16\x03\x01"))
             server = listener.take()
-            read(*((client, len(accept())) if kind == "accepted" else (server, 3)))
+            read_all(*((client, len(accept())) if kind == "accepted" else (server, 3)))
         let_pinholes_expire(gate, 6)
         assert passes(client, server)
 
@@ -152,7 +153,7 @@ def test_one_that_is_silent_beyond_its_own_idle_limit_is_closed_at_both_ends_and
         calling(gate.client, neighbour) as plain,
         established(gate) as (_, client, server),
     ):
-        read(plain, len(accept()))
+        read_all(plain, len(accept()))
         assert passes(client, server)
         is_over_by_silence(gate, client, server, 2)
         assert passes(plain, other.take())
@@ -176,7 +177,7 @@ def test_a_client_that_ends_the_first_connection_before_it_begins_the_second_get
         first.end(how)
         first_has_ended(gate)
         with calling(gate.client, first.where, connect(flags=4)) as client:
-            read(client, len(accept()))
+            read_all(client, len(accept()))
             assert passes(client, second.take())
 
 
@@ -192,7 +193,7 @@ def test_the_first_connection_may_stay_until_the_end(gate: Site) -> None:
     """As python-oracledb in asyncio mode has it; it outlives the session that came of it."""
     with listening(gate.server, accept(), PORT) as second, sent_on(gate) as first:
         with calling(gate.client, first.where, connect(flags=4)) as client:
-            read(client, len(accept()))
+            read_all(client, len(accept()))
             served = second.take()
             assert passes(client, served)
         served.close()
@@ -210,7 +211,7 @@ def test_a_listener_that_goes_away_after_its_redirect_takes_nothing_with_it(gate
         first.close()
         assert ending(client) == "closed"
         with calling(gate.client, where, connect(flags=4)) as again:
-            read(again, len(accept()))
+            read_all(again, len(accept()))
             assert passes(again, second.take())
 
 

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
-from tests.netns.tns_talk import Listener, calling, listening, read, read_packet, redirected, to
+from tests.netns.tns_talk import Listener, calling, listening, read_packet, redirected, to
 from tools.peers import oracle
 from tools.peers.tns_packets import accept, connect
 
@@ -51,7 +52,7 @@ def established(gate: Site, version: int = 4) -> Iterator[tuple[socket.socket, s
     """A client and its server, both past ACCEPT."""
     at = (str(gate.server.address(version)), 1521)
     with listening(gate.server, accept(), version=version) as listener, calling(gate.client, at) as client:
-        read(client, len(accept()))
+        read_all(client, len(accept()))
         yield client, listener.take()
 
 
@@ -96,7 +97,7 @@ def test_an_urgent_byte_arrives_as_such_between_the_same_bytes(gate: Site, versi
         one.sendall(b"behind")
         assert read_up_to_mark(other) == b"before"
         assert take_urgent(other) == b"!"
-        assert read(other, 6) == b"behind"
+        assert read_all(other, 6) == b"behind"
 
 
 def test_an_urgent_byte_with_nothing_around_it_arrives(gate: Site) -> None:
@@ -106,7 +107,7 @@ def test_an_urgent_byte_with_nothing_around_it_arrives(gate: Site) -> None:
         assert read_up_to_mark(server) == b""
         assert take_urgent(server) == b"!"
         server.sendall(b"interrupted")
-        assert read(client, 11) == b"interrupted"
+        assert read_all(client, 11) == b"interrupted"
 
 
 def test_many_in_one_session_and_from_both_sides(gate: Site) -> None:
@@ -118,7 +119,7 @@ def test_many_in_one_session_and_from_both_sides(gate: Site) -> None:
             one.sendall(b"...")
             assert read_up_to_mark(other) == b"%06d" % number
             assert take_urgent(other) == bytes((number,))
-            assert read(other, 3) == b"..."
+            assert read_all(other, 3) == b"..."
 
 
 @pytest.mark.parametrize("by", ["client", "server"])
@@ -137,7 +138,7 @@ def test_it_keeps_its_place_within_a_bulk_transfer(gate: Site, by: str) -> None:
         speaker.start()
         assert read_up_to_mark(other) == BULK
         assert take_urgent(other) == b"!"
-        assert read(other, len(BULK)) == BULK[::-1]
+        assert read_all(other, len(BULK)) == BULK[::-1]
         speaker.join(SECONDS)
         assert not speaker.is_alive()
 
@@ -167,7 +168,7 @@ def test_the_reset_marker_right_behind_it_stays_a_packet(gate: Site) -> None:
         client.sendall(marker)
         assert read_up_to_mark(server) == b""
         assert take_urgent(server) == b"!"
-        assert read(server, len(marker)) == marker
+        assert read_all(server, len(marker)) == marker
 
 
 def test_it_is_carried_on_a_redirected_session_too(gate: Site) -> None:
@@ -177,7 +178,7 @@ def test_it_is_carried_on_a_redirected_session_too(gate: Site) -> None:
         gate.calling() as first,
         calling(gate.client, redirected(first)) as client,
     ):
-        read(client, len(accept()))
+        read_all(client, len(accept()))
         server = second.take()
         client.sendall(b"before")
         client.send(b"!", socket.MSG_OOB)
@@ -194,7 +195,7 @@ def test_the_end_behind_an_urgent_byte_is_passed_on(gate: Site) -> None:
         assert take_urgent(server) == b"!"
         assert server.recv(100) == b""
         server.sendall(b"still here")
-        assert read(client, 10) == b"still here"
+        assert read_all(client, 10) == b"still here"
 
 
 # -- what either side is told of it ------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_disabled_a_byte_that_comes_all_the_same_hides_nothing_behind_it(disabli
         client.sendall(b"before")
         client.send(b"!", socket.MSG_OOB)
         client.sendall(b"behind")
-        assert read(server, 13) == b"before!behind"
+        assert read_all(server, 13) == b"before!behind"
 
 
 # -- the driver --------------------------------------------------------------------------------------------------------
@@ -249,8 +250,8 @@ def login(gate: Site, driver: str) -> tuple[bytes, int]:
         poll.register(server, select.POLLIN | select.POLLPRI)
         assert poll.poll(SECONDS * 1000)
         urgent = take_urgent(server) if is_at_mark(server) else b""
-        head = read(server, 8)
-        read(server, int.from_bytes(head[:4], "big") - 8)
+        head = read_all(server, 8)
+        read_all(server, int.from_bytes(head[:4], "big") - 8)
         found.append((urgent, head[4]))
         heard.set()
 

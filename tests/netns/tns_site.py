@@ -10,8 +10,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from proxy.command import client as control_client
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import SECONDS
-from tests.netns.tns_talk import calling, listening, passes, read
+from tests.netns.tns_talk import calling, listening, passes
 from tools.lab import Daemon, Lab, pinhole
 from tools.peers.tns_packets import accept
 
@@ -61,7 +62,7 @@ class Site:
         """A session as any other."""
         assert self.told("engine.failed") == self.told("daemon.failed") == []
         with listening(self.server, accept()) as listener, self.calling() as client:
-            assert len(read(client, len(accept()))) == len(accept())
+            assert len(read_all(client, len(accept()))) == len(accept())
             assert passes(client, listener.take())
         self.quiet()
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from tests.netns.connections import read_all
 from tests.netns.ftp_talk import SECONDS, dial
 from tools.lab import Host
 from tools.peers.tns_packets import address, connect, in_two
@@ -93,18 +94,8 @@ def read_connect(connection: socket.socket) -> bytes:
 
 
 def read_packet(connection: socket.socket) -> bytes:
-    head = read(connection, 8)
-    return head + read(connection, int.from_bytes(head[:2], "big") - 8)
-
-
-def read(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = connection.recv(size - len(data))
-        if not more:
-            raise ConnectionError(f"the end after {len(data)} of {size} bytes")
-        data += more
-    return data
+    head = read_all(connection, 8)
+    return head + read_all(connection, int.from_bytes(head[:2], "big") - 8)
 
 
 def ending(connection: socket.socket) -> str:
@@ -153,4 +144,4 @@ def passes(one: socket.socket, other: socket.socket) -> bool:
     """Whether bytes go through, both ways."""
     one.sendall(b"a call")
     other.sendall(b"an answer")
-    return (read(other, 6), read(one, 9)) == (b"a call", b"an answer")
+    return (read_all(other, 6), read_all(one, 9)) == (b"a call", b"an answer")

@@ -20,7 +20,7 @@ from typing import Any
 
 from proxy.ebpf import program, syscall, tables
 from proxy.ebpf.tables import Row, Rows
-from tools.bench.rounds import Bar, Progress, at_least, at_most, in_turn, machine, ranged, ratios
+from tools.bench.rounds import Bar, Packets, Progress, at_least, at_most, in_turn, machine, ranged, ratios
 from tools.bench.ways import give_order, start_program
 from tools.lab import Host, Lab
 
@@ -53,15 +53,8 @@ MOST_OF_MANY_ROWS = 1.2
 MOST_IN_SECONDS, MOST_OUT_SECONDS = 10e-6, 5e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
-    rounds: int
-    packets: int
-    """A way and number of streams, in each round."""
-
-
-FULL = Effort(rounds=15, packets=200_000)
-QUICK = Effort(rounds=5, packets=100_000)
+FULL = Packets(rounds=15, packets=200_000)
+QUICK = Packets(rounds=5, packets=100_000)
 
 
 @dataclass(slots=True)
@@ -76,7 +69,7 @@ class Figures:
 @dataclass(frozen=True, slots=True)
 class Report:
     machine: str
-    effort: Effort
+    effort: Packets
     figures: dict[str, Figures]
     row_in: list[float]
     row_out: list[float]
@@ -202,7 +195,7 @@ def _mac(host: Host, interface: str) -> str:
     return found
 
 
-def run(effort: Effort, say: Progress) -> Report:
+def run(effort: Packets, say: Progress) -> Report:
     """Build the lab, measure, take it down. Raises RuntimeError when a way does not carry what it should."""
     figures = {way: Figures() for way in WAYS}
     with Lab("routed") as lab:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tools.bench import kernel_path, real_call
-from tools.bench.rounds import Bar, Progress
+from tools.bench.rounds import Bar, Packets, Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    packets: kernel_path.Effort
+    packets: Packets
     calls: real_call.Effort
 
 

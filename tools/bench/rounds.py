@@ -23,6 +23,15 @@ Way = TypeVar("Way")
 
 
 @dataclass(frozen=True, slots=True)
+class Packets:
+    """How many packets are measured."""
+
+    rounds: int
+    packets: int
+    """By each way and of each kind, in each round."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     name: str
     value: float

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tools.bench.rounds import Bar, Progress, in_turn, interval, machine, ranged, ratio
+from tools.bench.rounds import Bar, Packets, Progress, in_turn, interval, machine, ranged, ratio
 from tools.bench.ways import cpu_seconds
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.daemon import KernelPath
@@ -57,21 +57,14 @@ m=audio {port} RTP/AVP 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
-    rounds: int
-    packets: int
-    """Of each helper and path, in each round."""
-
-
-FULL = Effort(rounds=15, packets=20_000)
-QUICK = Effort(rounds=5, packets=5_000)
+FULL = Packets(rounds=15, packets=20_000)
+QUICK = Packets(rounds=5, packets=5_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     machine: str
-    effort: Effort
+    effort: Packets
     cpu: dict[str, dict[str, list[float]]]
     """Path -> helper -> seconds of a packet, a value for each round."""
     bars: list[Bar]
@@ -178,7 +171,7 @@ def _head(sock: socket.socket) -> bytes:
     return head
 
 
-def run(effort: Effort, say: Progress) -> Report:
+def run(effort: Packets, say: Progress) -> Report:
     """Build labs, measure, take them down. Raises RuntimeError when a packet is lost, or takes another path."""
     found: dict[str, dict[str, list[float]]] = {path: {SIP: [], RTSP: []} for path in PATHS}
     for path, kernel_path in PATHS.items():

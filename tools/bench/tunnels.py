@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from tools.bench.case_pptp import CALL, PORT, message, packet, raw, start
-from tools.bench.rounds import Bar, Progress, machine, ranged
+from tools.bench.rounds import Bar, Packets, Progress, machine, ranged
 from tools.bench.ways import cpu_seconds
 from tools.lab import Lab, pinhole
 
@@ -27,21 +27,14 @@ IP_BYTES = 20
 CLIENTS, SERVERS = 5, 9
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
-    rounds: int
-    packets: int
-    """Of each size and direction, in each round."""
-
-
-FULL = Effort(rounds=15, packets=20_000)
-QUICK = Effort(rounds=5, packets=5_000)
+FULL = Packets(rounds=15, packets=20_000)
+QUICK = Packets(rounds=5, packets=5_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     machine: str
-    effort: Effort
+    effort: Packets
     cpu: dict[str, dict[int, list[float]]]
     """Direction -> size -> seconds of a packet, a value for each round."""
     bars: list[Bar]
@@ -96,7 +89,7 @@ class Ends:
             sock.close()
 
 
-def run(effort: Effort, say: Progress) -> Report:
+def run(effort: Packets, say: Progress) -> Report:
     """Build the lab, measure, take it down. Raises RuntimeError when a packet is lost."""
     found: dict[str, dict[int, list[float]]] = {way: {size: [] for size in SIZES} for way in (OUT, "back")}
     text = "policies: [{name: out, from: [lan0], action: accept, snat: interface}]"
