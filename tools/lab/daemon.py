@@ -121,15 +121,16 @@ class Daemon:
         self._process = self._begin(("run", "-c", str(self.config), *words), limits)
         for _ in _ticks(LONGEST_WAIT_SECONDS * (4 if self._under else 1)):
             if len(self.audit("daemon.started")) > started:
-                self._has_kernel_path()
+                self._wait_for_kernel_path()
                 return
             if self._process.poll() is not None:
                 break
         self._is_to_end = True
         raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
 
-    def _has_kernel_path(self) -> None:
-        """Media would pass in user space as well, and no test would see the difference. Raises RuntimeError."""
+    def _wait_for_kernel_path(self) -> None:
+        """Without this check media would pass in user space, and no test would see the difference. Raises RuntimeError
+        when the path does not come."""
         if self.kernel_path == "off" or self._is_path_refused or self._tree != ROOT:
             return
         for _ in _ticks(LONGEST_WAIT_SECONDS):
