@@ -106,7 +106,8 @@ def _judge_daemon(config: Config, kernel: Kernel, said: Mapping[str, Any]) -> It
         detail = f"is not attached to {', '.join(missing)}: media that comes by there passes the daemon"
         remedy = "# a port of a bridge or a bond? Then `from` names the bridge or the bond. See `ip -details link`"
         yield trouble(Trouble.FASTPATH_NOT_ATTACHED, CHECK, detail, remedy)
-    yield from well(f"{CHECK}, interfaces", _judge_forwarding(kernel, attached), f"attached to {', '.join(attached)}")
+    where = ", ".join(attached) or "none, for there is no interface but loopback"
+    yield from well(f"{CHECK}, interfaces", _judge_forwarding(kernel, attached), f"attached to {where}")
 
 
 def _judge_forwarding(kernel: Kernel, attached: list[str]) -> Iterator[Finding]:

@@ -85,3 +85,15 @@ def test_rules_that_do_something_to_datagrams_are_named(rule: str) -> None:
 )
 def test_rules_that_do_nothing_to_datagrams_are_not(rule: str) -> None:
     assert all(finding.level is Level.OK for finding in judged(HELD, rules=rule))
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "told"),
+    [
+        (("lan0", "wan0"), "attached to lan0, wan0"),
+        ((), "attached to none, for there is no interface but loopback"),
+    ],
+)
+def test_where_a_daemon_has_it_attached_is_told(interfaces: tuple[str, ...], told: str) -> None:
+    found = judged(replace(HELD, daemon={"state": "on", "interfaces": interfaces}))
+    assert [item.detail for item in found if item.check == "kernel path, interfaces"] == [told]
