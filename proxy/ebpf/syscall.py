@@ -44,6 +44,8 @@ _LOG_BYTES = 1 << 20
 _LOG_LINES = 20
 """How much of what the verifier says stands in the text of an error: the end tells why."""
 _INSTRUCTION_BYTES = 8
+_LOAD_TRIES = 5
+"""As many as libbpf makes."""
 
 
 class _MapCreate(ctypes.Structure):
@@ -219,6 +221,14 @@ class Element:
 # -- programs and links -----------------------------------------------------------------------------------------------
 
 
+def _load(attributes: _ProgLoad, what: str) -> int:
+    """The verifier gives up with EAGAIN when a signal comes, as that of a child's end. It is delivered then."""
+    for _ in range(_LOAD_TRIES - 1):
+        with contextlib.suppress(BlockingIOError):
+            return _bpf(_PROG_LOAD, attributes, what)
+    return _bpf(_PROG_LOAD, attributes, what)
+
+
 def load_program(name: str, instructions: bytes, licence: str) -> int:
     """Have the kernel verify a classifier. Returns its descriptor. If the verifier refuses it, the text of the error
     ends with its last words."""
@@ -233,7 +243,7 @@ def load_program(name: str, instructions: bytes, licence: str) -> int:
         name=name.encode(),
     )
     try:
-        return _bpf(_PROG_LOAD, attributes, f"to load the program {name}")
+        return _load(attributes, f"to load the program {name}")
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EINVAL, errno.E2BIG):
             raise
@@ -241,7 +251,7 @@ def load_program(name: str, instructions: bytes, licence: str) -> int:
         log = ctypes.create_string_buffer(_LOG_BYTES)
         attributes.log_level, attributes.log_bytes, attributes.log = 1, _LOG_BYTES, ctypes.addressof(log)
         with contextlib.suppress(OSError):
-            return _bpf(_PROG_LOAD, attributes, "")
+            return _load(attributes, "")
         said = log.value.decode(errors="replace").splitlines()[-_LOG_LINES:]
         raise OSError(error.errno, "\n".join([str(error.strerror), *said])) from None
 

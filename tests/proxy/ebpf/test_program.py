@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 
 import pytest
 
@@ -24,3 +27,22 @@ def test_a_program_that_is_refused_tells_what_the_verifier_said(made: Tables, mo
     monkeypatch.setattr(program, "_LICENCE", "Apache-2.0")
     with pytest.raises(OSError, match="GPL"):
         program.load(made, has_mac=True)
+
+
+def test_a_signal_in_the_middle_of_it_refuses_no_program(made: Tables) -> None:
+    """The verifier gives up then (EAGAIN). A holder that is a child of the daemon hears of ends of others, too."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    try:
+        began = time.monotonic()
+        os.close(program.load(made, has_mac=True))
+        took = time.monotonic() - began
+        for part in range(50):
+            told = (threading.main_thread().ident, signal.SIGUSR2)
+            timer = threading.Timer(part / 50 * took, signal.pthread_kill, told)
+            timer.start()
+            os.close(program.load(made, has_mac=True))
+            timer.join()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert len(heard) == 50
