@@ -17,6 +17,7 @@ import pytest
 
 from tests.netns.media_site import FEW, Mode, Phone, Site, Socket, Talk, Voice, both_are_heard, site
 from tests.netns.namespaces import needs_root
+from tests.netns.traffic import last_heard
 from tools.lab import daemon
 from tools.lab.daemon import KernelPath
 
@@ -373,21 +374,6 @@ def is_attached(place: Site) -> None:
     until(lambda: {"lan0", "wan0"} <= set(place.daemon.ask("status")["fastpath"]["interfaces"]))
 
 
-def last_heard(place: Site, talk: Talk) -> float:
-    """For how many seconds packets still pass, one each millisecond, from now on."""
-    began = last = time.monotonic()
-    hearer = talk.media[talk.callee][0].socket
-    hearer.setblocking(False)
-    while time.monotonic() - last < 0.5 and time.monotonic() - began < 5:
-        talk.say(talk.caller, 1)
-        time.sleep(0.001)
-        with contextlib.suppress(BlockingIOError):
-            while hearer.recv(2000):
-                last = time.monotonic()
-    hearer.setblocking(True)
-    return last - began
-
-
 def test_without_the_holder_streams_go_on_and_the_next_holder_has_them(fragile: Site) -> None:
     talk = fragile.talk()
     both_in_kernel(fragile, talk)
@@ -437,7 +423,7 @@ def test_nothing_passes_after_the_death_of_the_daemon(fragile: Site, order: str)
     # By clsact only the holder detaches the program; without it the lease ends what passes. A process that is killed
     # takes a while to be gone on a busy machine, and the lease takes longer yet.
     is_left = fragile.daemon.kernel_path == "clsact" and order != "daemon"
-    assert last_heard(fragile, talk) < (3.5 if is_left else 1.0)
+    assert last_heard(talk) < (3.5 if is_left else 1.0)
     fragile.daemon.wait()
     fragile.daemon.start()
     is_attached(fragile)

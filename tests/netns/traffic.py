@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from tests.harness.measured import series
 from tests.netns.ftp_talk import Talk, server
-from tests.netns.media_site import Site, audio, both_are_heard, described
+from tests.netns.media_site import SECONDS, SILENCE_SECONDS, Site, audio, both_are_heard, described
 from tests.netns.media_site import Talk as Call
 from tests.netns.test_daemon import HeldServer, ending, half_way, read
 from tools.lab import Host
@@ -90,6 +91,21 @@ def going_on(place: Site) -> Iterator[Traffic]:
         half_way(place.lab, ftp) as data,
     ):
         yield Traffic(place, held, ftp, data)
+
+
+def last_heard(call: Call) -> float:
+    """For how many seconds packets of the caller still pass, one each millisecond, from now on."""
+    began = last = time.monotonic()
+    hearer = call.media[call.callee][0].socket
+    hearer.setblocking(False)
+    while time.monotonic() - last < SILENCE_SECONDS and time.monotonic() - began < SECONDS:
+        call.say(call.caller, 1)
+        time.sleep(0.001)
+        with contextlib.suppress(BlockingIOError):
+            while hearer.recv(2000):
+                last = time.monotonic()
+    hearer.settimeout(SECONDS)
+    return last - began
 
 
 @contextlib.contextmanager
