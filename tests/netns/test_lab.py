@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.ftp_talk import Talk, server
 from tests.netns.namespaces import needs_root
-from tools.lab import Datagram, Host, Lab, conversations, datagrams, janitor, lab
+from tools.lab import Datagram, Host, Lab, conversations, datagrams, janitor, lab, pinhole
 
 pytestmark = [pytest.mark.netns, needs_root]
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 5.0
+ALL = "policies: [{name: all, action: accept}]"
 both_versions = pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
 both_backends = pytest.mark.parametrize("backend", ["nft", "iptables"])
 
@@ -225,6 +227,14 @@ def test_shell_runs_a_command_on_a_host() -> None:
         command = [sys.executable, "-m", "tools.lab", "shell", "--lab", made.name, "server", "--", "ip", "-br", "addr"]
         said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert str(made.server.v4) in said.stdout
+
+
+def test_what_has_happened_at_a_gateway_is_in_its_log_when_it_is_read() -> None:
+    """The daemon writes many lines at once, a moment later."""
+    with Lab("routed") as made, pinhole(made, ALL) as daemon, server(made.server):
+        for number in range(1, 11):
+            with Talk(made.client, str(made.server.v4)):
+                assert len(daemon.audit("session.opened")) == number
 
 
 def _wait_for(process: int) -> None:

@@ -19,7 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from proxy.command.client import ask
 from proxy.config import reading
+from proxy.errors import PinholeError
 from proxy.holder import holding, process
 from proxy.holder.process import Child
 from proxy.host.rules import Backend, input_line
@@ -116,11 +118,11 @@ class Daemon:
         RuntimeError, with what it said, when it ends, and when it has not the kernel path that it is to have."""
         if self._unprivileged and self.holder is None:
             self.hold()
-        started = len(self.audit("daemon.started"))
+        started = len(self._written("daemon.started"))
         self._is_to_end = False
         self._process = self._begin(("run", "-c", str(self.config), *words), limits)
         for _ in _ticks(LONGEST_WAIT_SECONDS * (4 if self._under else 1)):
-            if len(self.audit("daemon.started")) > started:
+            if len(self._written("daemon.started")) > started:
                 self._wait_for_kernel_path()
                 return
             if self._process.poll() is not None:
@@ -207,6 +209,18 @@ class Daemon:
 
     def audit(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         """The lines of the audit log so far: of one event, with these facts."""
+        self._wait_until_written()
+        return self._written(event, **facts)
+
+    def _wait_until_written(self) -> None:
+        """Return when all that has happened is in the log, unless nothing can be written or nobody answers."""
+        control = f"{self.directory}/control.sock"
+        with contextlib.suppress(PinholeError):
+            for _ in _ticks(WRITE_SECONDS):
+                if not self.is_running() or not ask(control, "GET", "v1/status").get("audit_lines_waiting"):
+                    break
+
+    def _written(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         return [
             line
             for line in self._lines()
@@ -222,15 +236,15 @@ class Daemon:
     def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:
         """The newest such line, when there are `count` of them. Raises TimeoutError with the end of the log."""
         for _ in _ticks(LONGEST_WAIT_SECONDS):
-            if len(found := self.audit(event, **facts)) >= count:
+            if len(found := self._written(event, **facts)) >= count:
                 return found[-1]
-        tail = "\n".join(map(str, self.audit()[-12:]))
+        tail = "\n".join(map(str, self._written()[-12:]))
         raise TimeoutError(f"{event} {facts} was not written {count} times; the log ends:\n{tail}")
 
     def report(self) -> str:
         """For whoever asks why something did not work: is it there, what did it say, what does its audit log end on."""
         state = "runs" if self.is_running() else f"has ended ({self.wait() if self._process else None})"
-        tail = [json.dumps(line) for line in self.audit()[-20:]]
+        tail = [json.dumps(line) for line in self._written()[-20:]]
         return "\n".join(
             [f"{self.directory}: {state}, kernel path {self.kernel_path}", self.stderr.read_text()[-3000:], *tail]
         )
@@ -241,10 +255,7 @@ class Daemon:
         for _ in _ticks(LONGEST_WAIT_SECONDS):
             status = self.ask("status")
             if all(status[name] == value for name, value in expected.items()):
-                for _ in _ticks(WRITE_SECONDS):
-                    if not status.get("audit_lines_waiting"):
-                        break
-                    status = self.ask("status")
+                self._wait_until_written()
                 return status
         raise TimeoutError(f"the status did not become {expected}: {status}")
 
