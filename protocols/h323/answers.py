@@ -116,10 +116,13 @@ class Places:
     def _forget(self, own: Endpoint) -> Grant:
         side, grant = self._standing.pop(own)
         self._clock.forget(own)
-        heard = self._book.hearing[self._key(side, own)]
-        del heard[grant.listen]
-        if not heard:
-            del self._book.hearing[self._key(side, own)]
+        key = self._key(side, own)
+        heard = self._book.hearing.get(key, {})
+        # Where nothing really stands (`mode: observe`), two places may have one address. The newer one has the entry.
+        if heard.get(grant.listen) == (self, side):
+            del heard[grant.listen]
+            if not heard:
+                del self._book.hearing[key]
         return grant
 
     def give_way(self, own: Endpoint, is_mapped: bool) -> None:

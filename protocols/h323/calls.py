@@ -260,7 +260,8 @@ class CallBook:
         """It can be called there no more."""
         if self.registered.get((own, seen.host)) == seen:  # else another gatekeeper knows it there
             del self.registered[own, seen.host]
-        self.registered.pop((seen, own.host), None)
+        if self.registered.get((seen, own.host)) == own:
+            del self.registered[seen, own.host]
 
     def enter(self, call: Call) -> None:
         """A call has begun."""

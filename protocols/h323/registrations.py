@@ -247,7 +247,9 @@ class Registrations:
         del self.standing[found.own], self._by_grant[found.grant.id]
         self._clock.forget(found.own)
         self._book.unregister(found.own, found.seen)
-        self._book.registrations.pop(found.seen, None)
+        # Where nothing really stands (`mode: observe`), two may be known at one address. The newer one has the entry.
+        if self._book.registrations.get(found.seen) is found:
+            del self._book.registrations[found.seen]
         if event is not None and found.is_agreed:
             self._tell(event, found)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from protocols.contract.addresses import Transport
 from protocols.contract.pinholes import Closed
+from protocols.h323.helper import RAS
 from protocols.h323.options import RasOptions
 from protocols.h323.ras import MAX_PENDING
-from tests.harness.playbook import Session
+from protocols.observe import Engines
+from tests.harness.fake_pinholes import FakePinholes
+from tests.harness.playbook import NETWORKS, Session, on
 from tests.protocols.h323 import messages as m
 from tests.protocols.h323.test_ras import CLIENT, ELSEWHERE, INSIDE, KEEPER, OURS, SERVER, Daemon, answering, standing
 
@@ -161,3 +165,18 @@ def test_the_place_for_answers_goes_with_the_last_registration(end: object) -> N
     assert session.pinholes.standing == {} and not session.engine.is_needed()
     session.close()
     assert standing(daemon) == {}
+
+
+def test_watched_sessions_end_each_by_itself_though_nothing_keeps_their_places_apart() -> None:
+    """Found by the search: where nothing stands, two places may have one address, and the end of the first session took
+    the entry of the second one."""
+    engines, sessions = Engines(RAS), list[Session]()
+    for port, asked in ((1719, rrq()), (1729, m.grq(1, ELSEWHERE))):
+        peers, pinholes = on(NETWORKS["snat"], RAS, Transport.UDP, 40001, port), FakePinholes()
+        session = Session(engines(peers, RAS.options(mode="observe"), pinholes, 0.0), pinholes, engines)
+        session.receive(CLIENT, asked)
+        sessions.append(session)
+    assert engines.standing()["hearing"] == 1
+    for session in sessions:
+        session.dissolve()
+    assert not any(engines.standing().values())
