@@ -87,18 +87,20 @@ class RasPinholes(StrictPinholes):
         super().__init__(peers, options, beside)
         self._spoken: set[Side] = set()
         self._said = b""
-        self._asked = beside if isinstance(beside, RasPinholes) and isinstance(peers.role, Answers) else None
-        """Those of the session whose answers come here."""
+        self._askers: list[RasPinholes] = beside._askers if isinstance(beside, RasPinholes) else []
+        """Those of the sessions whose answers may come in another one."""
+        if not isinstance(peers.role, Answers):
+            self._askers.append(self)
 
     def hear(self, side: Side, data: bytes) -> None:
         super().hear(side, data)
         self._spoken.add(side)
         self._said += data
-        if self._asked is not None:
-            assert isinstance(self.peers.role, Answers)
+        if isinstance(self.peers.role, Answers):
             asker = Side(self.peers.role.asker)
-            self._asked._spoken.add(asker if side is Side.SERVER else asker.other)
-            self._asked._said += data
+            for asked in self._askers:
+                asked._spoken.add(asker if side is Side.SERVER else asker.other)
+                asked._said += data
 
     def open(self, expect: Expect) -> Grant | Refusal:
         if self.is_full:

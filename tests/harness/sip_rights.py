@@ -31,6 +31,7 @@ class SipPinholes(MediaPinholes):
 
     def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
         super().__init__(peers, options, beside)
+        self._is_read = options.mode == "active"
         self._is_observed = options.mode == "observe"
         self._is_to_pass = self._is_observed or not any(map(peers.is_mapped, Side))
         self._not_passed = dict.fromkeys(Side, b"")
@@ -91,8 +92,9 @@ class SipPinholes(MediaPinholes):
         return b"", b""
 
     def _judge_expected(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
-        """By a pinhole nothing goes on unread, or it could be meant for any service of the party."""
-        if self.peers.role is None or self._is_observed:
+        """By a pinhole nothing goes on unread, or it could be meant for any service of the party, unless an operator
+        has switched the reading off."""
+        if self.peers.role is None or not self._is_read:
             return
         is_stream = self.peers.transport is Transport.TCP
         self._begun[side] = (self._begun[side] + data)[:MAX_START_BYTES] if is_stream else data

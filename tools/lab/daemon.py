@@ -39,6 +39,8 @@ WRITE_SECONDS = 1
 LONGEST_WAIT_SECONDS = 60
 """For what is sure to come, whatever else the machine has to do."""
 SAYS_KERNEL_PATH = ("daemon.started", "fastpath.back", "fastpath.lost")
+GATEWAYS_LINES = ("lan0", "wan0")
+"""Where clients are, and where servers are."""
 KernelPath = Literal["off", "tcx", "clsact"]
 """Whether media passes in the kernel, and by which way the program is attached there."""
 KERNEL_PATH: KernelPath = "off"
@@ -137,8 +139,10 @@ class Daemon:
             return
         for _ in _ticks(LONGEST_WAIT_SECONDS):
             said = [line for line in self._lines() if line["event"] in SAYS_KERNEL_PATH][-1]
-            # A daemon waits two seconds for a holder; on a busy machine one may come later than that.
-            if said.get("fastpath") == "on" or said["event"] == "fastpath.back":
+            # A daemon waits two seconds for a holder; on a busy machine one may come later than that. The tables come
+            # first, and then one interface after the other.
+            is_there = said.get("fastpath") == "on" or said["event"] == "fastpath.back"
+            if is_there and set(GATEWAYS_LINES) <= set(self._look()["fastpath"]["interfaces"]):
                 return
             if said.get("fastpath_reason") == "configured_off":
                 return
@@ -214,11 +218,14 @@ class Daemon:
 
     def _wait_until_written(self) -> None:
         """Return when all that has happened is in the log, unless nothing can be written or nobody answers."""
-        control = f"{self.directory}/control.sock"
         with contextlib.suppress(PinholeError):
             for _ in _ticks(WRITE_SECONDS):
-                if not self.is_running() or not ask(control, "GET", "v1/status").get("audit_lines_waiting"):
+                if not self.is_running() or not self._look().get("audit_lines_waiting"):
                     break
+
+    def _look(self) -> dict[str, Any]:
+        """The daemon's status, without a command. Raises PinholeError."""
+        return ask(f"{self.directory}/control.sock", "GET", "v1/status")
 
     def _written(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         return [

@@ -264,7 +264,7 @@ async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeyp
     ends.target.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 1 << 20)
     assert await ends.read_all(ends.target) == sent
     ends.target.close()
-    assert await ends.over == "finished"
+    assert await ends.over in ("finished", "half_closed")  # all has come, whichever of the two ends is seen first
     assert ends.leaked() == 0
 
 
