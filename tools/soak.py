@@ -37,6 +37,7 @@ GONE_SECONDS = 120
 """Until everything that was left behind has timed out: a registration, and 32 s more."""
 REGISTERED_SECONDS = 60
 SETTLING_SECONDS = 3.0
+MOST_SETTLINGS = 10
 RISE_SECONDS = 20.0
 """Until all calls have begun once."""
 SAMPLE_SECONDS = 5.0
@@ -274,12 +275,13 @@ def _resident_bytes(daemon: Daemon) -> int:
 
 def _settled(daemon: Daemon) -> dict[str, Any]:
     """What the daemon says of itself once it has a descriptor for the program at each interface, also at those of the
-    bad lines, which it hears of one after the other."""
-    while True:
+    bad lines, which it hears of one after the other. Raises TimeoutError."""
+    for _ in range(MOST_SETTLINGS):
         status = daemon.ask("status")
         time.sleep(SETTLING_SECONDS)
         if daemon.ask("status")["descriptors"] == status["descriptors"]:
             return status
+    raise TimeoutError(f"the daemon opens ever more descriptors: {status['descriptors']}")
 
 
 def _left(daemon: Daemon, before: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ signals by, and a 2xx has agreed to it; before that a port may be reserved, whic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
@@ -21,6 +22,8 @@ from tests.harness.strict_pinholes import StrictPinholes
 
 MAX_START_BYTES = 10_000
 """Of a stream that are looked at for how it begins."""
+CONTENT_LENGTH = re.compile(rb"(?ims)^(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,5})[ \t]*\r?$.*?\n\r?\n")
+"""And all that stands between it and the body."""
 ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -48,6 +51,8 @@ class SipPinholes(MediaPinholes):
 
     def hear(self, side: Side, data: bytes) -> None:
         super().hear(side, data)
+        if found := CONTENT_LENGTH.search(data):  # it may cut an address short, which makes another one of it
+            self._unread.append(data[: found.end() + int(found[1])])
         self._sayings.hear(side, data)
 
     def judge(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:

@@ -39,7 +39,7 @@ WRITE_SECONDS = 1
 LONGEST_WAIT_SECONDS = 60
 """For what is sure to come, whatever else the machine has to do."""
 SAYS_KERNEL_PATH = ("daemon.started", "fastpath.back", "fastpath.lost")
-GATEWAYS_LINES = ("lan0", "wan0")
+LINES = ("lan0", "wan0")
 """Where clients are, and where servers are."""
 KernelPath = Literal["off", "tcx", "clsact"]
 """Whether media passes in the kernel, and by which way the program is attached there."""
@@ -142,7 +142,7 @@ class Daemon:
             # A daemon waits two seconds for a holder; on a busy machine one may come later than that. The tables come
             # first, and then one interface after the other.
             is_there = said.get("fastpath") == "on" or said["event"] == "fastpath.back"
-            if is_there and set(GATEWAYS_LINES) <= set(self._look()["fastpath"]["interfaces"]):
+            if is_there and set(LINES) <= set(self._look()["fastpath"]["interfaces"]):
                 return
             if said.get("fastpath_reason") == "configured_off":
                 return
