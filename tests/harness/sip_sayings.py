@@ -184,7 +184,7 @@ def hosts_in(data: bytes) -> Iterator[Host]:
     """Whatever may be read as an address."""
     for word in _HOST.findall(data):
         bare = word.strip(b".:")
-        for text in {word, bare, bare.partition(b":")[0]}:
+        for text in {word, word.removeprefix(b":"), bare, bare.partition(b":")[0]}:
             if (host := _read_host(text)) is not None:
                 yield host
 
