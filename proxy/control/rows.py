@@ -122,7 +122,9 @@ REGISTRATION = Shape(
 def of_session(session: Session, now: float) -> Row:
     """The row of a session."""
     peers, let_in, received = session.peers, session.let_in, session.received
-    idle = None if session.is_over else session.idle_seconds(now)
+    idle, age = None if session.is_over else session.idle_seconds(now), now - session.opened_at
+    if idle is not None:  # The kernel counts from the connection's begin, and in ticks of its own clock.
+        idle = None if idle == float("inf") else min(idle, age)
     return {
         "id": session.key,
         "helper": session.helper.name,
@@ -134,8 +136,8 @@ def of_session(session: Session, now: float) -> Row:
         "snat": str(peers.client_as_seen) if peers is not None and peers.is_mapped(Side.CLIENT) else None,
         "dnat": str(peers.server) if peers is not None and peers.server != peers.server_as_seen else None,
         "state": "lingering" if session.is_over else session.state,
-        "age_seconds": _seconds(now - session.opened_at),
-        "idle_seconds": None if idle is None or idle == float("inf") else _seconds(idle),
+        "age_seconds": _seconds(age),
+        "idle_seconds": None if idle is None else _seconds(idle),
         "bytes_from_client": received.get(Side.CLIENT, 0),
         "bytes_from_server": received.get(Side.SERVER, 0),
         "pinholes": len(session.pinholes),

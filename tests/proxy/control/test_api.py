@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +59,15 @@ async def test_a_session_says_who_talks_to_whom_how_long_and_how_much(here: Worl
     assert (row["bytes_from_client"], row["bytes_from_server"]) == (5, 0)
     assert 0 <= row["idle_seconds"] <= row["age_seconds"] < 5
     assert (row["snat"], row["dnat"], row["parent"]) == (None, None, None)
+
+
+async def test_a_session_has_been_silent_no_longer_than_it_exists(here: World) -> None:
+    """The connection is older than the session, and the kernel counts from the connection's begin."""
+    await asyncio.sleep(0.1)
+    (session,) = here.shell.sessions
+    session.opened_at = here.shell.loop.time()
+    (row,) = (await here.get("/v1/sessions"))["sessions"]
+    assert row["idle_seconds"] <= row["age_seconds"] < 5
 
 
 async def receive(here: World) -> bytes:
