@@ -62,7 +62,11 @@ class Socket:
             in_v4, in_v6 = (socket.SOL_IP, socket.IP_TRANSPARENT), (socket.IPPROTO_IPV6, IPV6_TRANSPARENT)
             self.socket.setsockopt(*(in_v4 if version == 4 else in_v6), 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-        self.socket.bind((spoofs or str(host.address(version)), port))
+        try:
+            self.socket.bind((spoofs or str(host.address(version)), port))
+        except OSError:  # Another socket of that host has the port, and a caller may try the next one.
+            self.socket.close()
+            raise
         self.socket.settimeout(SECONDS)
         self.came_from = ("", 0)
         """The source of what came last."""
