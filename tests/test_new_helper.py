@@ -22,8 +22,8 @@ from tools.lab import Host, Lab, pinhole
 ROOT = Path(__file__).parents[1]
 COPIED = ("configs", "protocols", "proxy", "tests", "tools", "pyproject.toml")
 SECONDS = 300
-WAIT = 5
-"""Seconds for anything that comes by a lab."""
+WAIT = 30
+"""Seconds for anything that comes by a lab, whatever else the machine has to do."""
 
 HELPER = '''
 """TOY: a server says `OPEN port`, and its client connects to that port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -45,9 +46,15 @@ class Site:
 
     def endpoint(self, version: int = 4) -> UdpEndpoint:
         """A socket of ours."""
-        with open_socket(version) as free:
-            at = packet_info.endpoint(free.getsockname())
-        return UdpEndpoint(self._readers, at, EVERYBODY, self._stranger, True, may_share=False)
+        while True:
+            with open_socket(version) as free:
+                at = packet_info.endpoint(free.getsockname())
+            try:
+                return UdpEndpoint(self._readers, at, EVERYBODY, self._stranger, True, may_share=False)
+            except OSError as error:
+                # Loopback is the whole machine's: somebody else may have been given the port that was free.
+                if error.errno != errno.EADDRINUSE:
+                    raise
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         self.strangers.append(source)

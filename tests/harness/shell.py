@@ -27,6 +27,9 @@ from proxy.sockets.packet_info import endpoint
 from proxy.sockets.ports import PortPool
 from tests.harness import events
 
+SECONDS = 60
+"""For what is sure to come, whatever else the machine has to do."""
+
 
 @dataclass
 class Memory:
@@ -156,7 +159,7 @@ class Shell:
 
     async def until(self, event: str, count: int = 1) -> dict[str, Any]:
         """The line of the log when the event has been written so many times."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while self.log.events().count(event) < count:
                 self.log.written.clear()
                 await self.log.written.wait()
@@ -195,7 +198,7 @@ async def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint]:
 
 
 async def receive(sock: socket.socket, size: int = 65536) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         return await asyncio.get_running_loop().sock_recv(sock, size)
 
 

@@ -186,7 +186,7 @@ class Gatekeeper:
     def unregister(self, number: str) -> None:
         """End the registration of an endpoint, for good (URQ)."""
         self._ended.add(number)
-        identifier = next(name for name, (numbers, _) in self._of.items() if number in numbers)
+        identifier = next(name for name, (numbers, _) in list(self._of.items()) if number in numbers)
         at = self._forget(identifier)
         assert at is not None
         self._number += 1

@@ -4,6 +4,7 @@ carry. RTP that is heard had its pinholes, and nothing else."""
 from __future__ import annotations
 
 import contextlib
+import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -34,6 +35,17 @@ EVERY = f'media: ["{LAN4}", "{LAN6}", "{WAN4}", "{WAN6}"]'
 def naming(role: Role) -> Role:
     """The role with policies by which agents may name any host of either side."""
     return replace(role, policies=lambda lab: role.policies(lab).replace("mgcp: {", f"mgcp: {{{EVERY}, "))
+
+
+@contextlib.contextmanager
+def patient(role: Role) -> Iterator[Gateway]:
+    """A gateway that does not forget a media gateway which has told of its restart, however long osmo-mgw begins."""
+    longer = replace(role, policies=lambda lab: role.policies(lab).replace("idle: 5}", "idle: 120}"))
+    with (
+        unittest.mock.patch.object(gateways, "UDP_IDLE_SECONDS", 120),
+        gateways.serving(longer, "nft") as gateway,
+    ):
+        yield gateway
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def introduced(site: Site, version: int, domain: str = DOMAIN) -> Iterator[tuple
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0].name}-{way[1]}_begins")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     role, begins = request.param
-    with gateways.serving(naming(role), "nft") as gateway:
+    with patient(naming(role)) as gateway:
         yield Site(gateway, begins)
 
 
@@ -136,7 +148,7 @@ def test_far_ends_that_are_told_later_hear_each_other_too(site: Site, version: i
 @pytest.mark.parametrize("role", [ROUTING, HIDING], ids=lambda role: role.name)
 def test_two_media_gateways_behind_one_gateway_are_joined_by_an_agent_outside(role: Role) -> None:
     """MG15, MG20: with source NAT their media goes by the relays, and one of them has another port than 2427."""
-    with gateways.serving(role, "nft") as gateway, Speaker(gateway.server, gateway.server.v4, AGENT_PORT) as agent:
+    with patient(role) as gateway, Speaker(gateway.server, gateway.server.v4, AGENT_PORT) as agent:
         found: list[At] = []
         for host in gateway.clients:
             with Speaker(host, host.v4, GATEWAY_PORT) as booting:

@@ -99,7 +99,7 @@ def test_a_client_may_call_as_often_as_it_likes(gateway: Gateway, server: Server
     calls = [f"{PROGRAMS['mountd'][0]} {PROGRAMS['mountd'][1]}"] * MANY
     rpcinfo = programs.program("rpcinfo")
     script = "".join(f"{rpcinfo} -T udp {gateway.dialled(4)} {call} >/dev/null || exit 1\n" for call in calls)
-    gateway.client.run(["sh", "-e"], stdin=script)
+    gateway.client.run(["sh", "-e"], stdin=script, timeout=150)
     nothing_went_wrong(gateway)
 
 

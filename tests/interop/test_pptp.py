@@ -79,6 +79,7 @@ def payloads(number: int) -> list[bytes]:
 
 
 def told(gateway: Gateway, before: int) -> list[dict[str, Any]]:
+    """The lines of the log but for the first `before`, once all calls have ended."""
     gateway.daemon.until(sessions=0, pinholes=0)
     return gateway.daemon.audit()[before:]
 
@@ -93,7 +94,7 @@ def test_three_clients_have_a_tunnel_each_and_end_in_any_order(
     site: Site, gateway: Gateway, server: pptp.Server
 ) -> None:
     for order in site[2]:
-        before = len(gateway.daemon.audit())
+        before = len(told(gateway, 0))
         with three_calls(gateway) as calls:
             for number, call in enumerate(calls):
                 assert call.echo(*payloads(number))
@@ -135,14 +136,15 @@ def test_what_passes_is_counted_alike_at_both_ends_and_here(gateway: Gateway, se
             return len(here) == 2 and ours == [sorted(here.values())] * 2 == [sorted(there.values())] * 2
 
         until(agree, lambda: f"{here} {there}")
-        assert server.counts()[-1] == (9, 10)
+        # The server's program writes down what it has returned a moment after that was heard.
+        until(lambda: server.counts()[-1] == (9, 10), lambda: f"{server.counts()}")
         assert here[near.v4.packed, gateway.dialled(4).packed] >= 9
 
 
 @pytest.mark.parametrize("site", [SITES[1]], indirect=True, ids=site_id)
 def test_a_call_ends_with_its_server(gateway: Gateway, server: pptp.Server) -> None:
     """The other calls stay; the client of the one that is over hears of it."""
-    before = len(gateway.daemon.audit())
+    before = len(told(gateway, 0))
     with three_calls(gateway) as calls:
         lost = gateway.daemon.audit("pptp.call")[-1]
         ended = len(gateway.daemon.audit("pptp.ended"))

@@ -112,7 +112,11 @@ def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway, versi
     assert len(to_client) >= LEAST_PACKETS
     missing = [payload for payload in to_client if payload not in from_server]
     assert missing == []
-    assert len(from_server) - len(to_client) <= 4  # what came behind the client's end
+    for port in {one.source[1] for one in sent if one.source[0] == gateway.server.address(version)}:
+        from_port = [one.payload for one in sent if one.source == (gateway.server.address(version), port)]
+        passed = [payload for payload in from_port if payload in to_client]
+        # Nothing is lost but what came behind the client's end, which a server may be late to hear of.
+        assert passed == from_port[: len(passed)]
     opening = [one.payload for one in came if one.source[0] == gateway.client.address(version)]
     assert len([payload for payload in opening if len(payload) == 200]) >= 5  # RT28
     arrived = [one.payload for one in sent if one.destination[0] == gateway.server.address(version)]

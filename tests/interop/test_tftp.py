@@ -33,7 +33,7 @@ its third block. Which one is lost is not left to chance: behind the last ACK no
 is lost the log tells of the transfer half a minute later (TF17)."""
 NUMBERS = 1 << 16
 """As many block numbers as there are (TF6)."""
-LONG_SECONDS = 45
+LONG_SECONDS = 120
 """For a file of more blocks than that, which takes some four."""
 IN_A_ROW, AT_ONCE = 200, 500
 CROWD = "10.50.0.0/16"

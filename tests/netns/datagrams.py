@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from socket import socket as Socket
 from typing import Any, Self
 
@@ -20,6 +21,9 @@ from tests.netns.kernel_path import KernelPath
 from tests.netns.namespaces import Hosts, Namespace
 
 PORT = 5060
+SECONDS = 30
+"""How long what must come is waited for. The gateway is a part of this process, which may get no turn for seconds, and
+then a loop calls what is due before it looks at its sockets."""
 
 
 class InCalls(PassOn):
@@ -82,8 +86,17 @@ class Gateway:
 
 async def hear(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:
     """The next datagram, and whom it is from. Raises TimeoutError."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         return await _receive(sock)
+
+
+def unread() -> list[int]:
+    """The bytes that wait, as the kernel counts them, at each UDP socket of this namespace at which some do. What has
+    just been sent may not be among them: on a busy machine a thread of the kernel delivers it, when that has its turn.
+    """
+    tables = [Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:] for name in ("udp", "udp6")]
+    waiting = [int(line.split()[4].partition(":")[2], 16) for lines in tables for line in lines]
+    return [size for size in waiting if size]
 
 
 async def silence(sock: socket.socket) -> None:

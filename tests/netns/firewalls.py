@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,12 @@ class Firewalld:
         return next((line.strip() for line in shown.splitlines()[3:4]), "")
 
 
+def _listens(path: Path) -> bool:
+    """Whether somebody does so at this path, which is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def start_firewalld(lab: Lab, directory: Path, zones: Mapping[str, str] | None = None) -> Firewalld:
     """Start it, to be ended with the lab. `zones`: name of a zone -> what stands in its file."""
     bus, log = directory / "bus", directory / "firewalld.log"
@@ -75,7 +82,7 @@ def start_firewalld(lab: Lab, directory: Path, zones: Mapping[str, str] | None =
     }
     made = Firewalld(lab, os.environ | environment)
     made.start(["dbus-daemon", "--config-file", str(directory / "bus.conf"), "--nofork", "--nopidfile"], log)
-    until(bus.exists, log.read_text, SECONDS)
+    until(lambda: _listens(bus), log.read_text, SECONDS)
     program, shipped = str(UNPACKED / "usr/sbin/firewalld"), str(UNPACKED / "usr/lib/firewalld")
     words = ["--default-config", shipped, "--system-config", str(settings), "--log-file", str(directory / "log")]
     made.start([PYTHON, program, "--nofork", "--nopid", *words], log)

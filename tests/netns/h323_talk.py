@@ -19,8 +19,8 @@ from tests.harness.h323_oracle import VERSION, At, decoded, encoded
 from tools.lab import Daemon, Host, Lab
 
 PORT = 1720
-SECONDS = 5.0
-"""How long whatever must come is waited for: on a busy machine a daemon may be late by a second."""
+SECONDS = 20.0
+"""How long whatever must come is waited for: on a busy machine a daemon may be late by some seconds."""
 REFUSED_SECONDS = 0.3
 """How long a connection or a datagram is waited for that is not let through."""
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -269,7 +269,7 @@ def opened(daemon: Daemon) -> int:
     return len(daemon.audit("pinhole.opened"))
 
 
-def expected(lab: Lab, seconds: float = 1.0) -> list[str]:
+def expected(lab: Lab, seconds: float = SECONDS) -> list[str]:
     """What the kernel's helper lets in, once there is something."""
     end = time.monotonic() + seconds
     while not (found := lab.gateway.run(["conntrack", "-L", "expect"]).stdout.splitlines()) and time.monotonic() < end:

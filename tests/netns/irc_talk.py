@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from tools.lab import Host
 
-SECONDS = 5.0
+SECONDS = 20.0
+"""For what is sure to come, whatever else the machine has to do."""
 PORT = 6667
 
 

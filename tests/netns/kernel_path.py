@@ -6,6 +6,7 @@ import os
 from unittest.mock import patch
 
 from proxy.config.schema import NetworkSettings
+from proxy.daemon import fastpath
 from proxy.daemon.fastpath import FastPath
 from proxy.holder import holding, process
 from proxy.holder.process import Child
@@ -28,7 +29,9 @@ class KernelPath:
         if daemon.KERNEL_PATH != "off":
             with patch.dict(os.environ, {process.WAY: daemon.KERNEL_PATH}):
                 self._holder = process.fork(holding.Settings(os.geteuid(), ROWS))
-        await self.fastpath.start()
+        # On a busy machine the holder, which has just been begun, may have its first turn after seconds.
+        with patch.object(fastpath, "FIRST_WORD_SECONDS", daemon.LONGEST_WAIT_SECONDS):
+            await self.fastpath.start()
 
     def stop(self) -> None:
         """After the last pinhole."""

@@ -24,7 +24,8 @@ VERSIONS = (4, 6)
 SITES = [(mode, version) for version in VERSIONS for mode in MODES]
 """What there is to be tried: each way of NAT with each IP version."""
 
-SECONDS = 5.0
+SECONDS = 20.0
+"""How long what must come is waited for: on a busy machine a daemon may get no turn for seconds."""
 SILENCE_SECONDS = 0.4
 RECEIVE_BYTES = 4 << 20
 FEW = 5

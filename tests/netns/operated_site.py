@@ -18,7 +18,7 @@ CONFIG = """policies:
     from: [lan0]
     snat: interface
     action: accept
-    options: {tftp: {open_seconds: 1}, irc: {dcc: allow}, pmap: {hold: 1}}
+    options: {tftp: {open_seconds: 3}, irc: {dcc: allow}, pmap: {hold: 1}}
 ports: 40000-42999
 limits: {pinholes_per_session: 4}
 session-helpers:
@@ -26,7 +26,8 @@ session-helpers:
     f"  - {{id: {entry.id}, name: {entry.name}, protocol: {entry.protocol.value}, port: {entry.ports[0]}}}\n"
     for entry in default_table(HELPERS)
 )
-"""Entries that are off by themselves are on here."""
+"""Entries that are off by themselves are on here. A transfer that does not begin is asked about while it still may, for
+which a busy machine needs a while, and is then waited for until it may not any more."""
 LINE_OF_POLICY = 3
 """Where policy `one` stands in it."""
 

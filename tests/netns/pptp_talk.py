@@ -14,7 +14,8 @@ from ipaddress import IPv4Address, IPv6Address
 from tests.harness import pptp_messages as pptp
 from tools.lab import Host
 
-SECONDS = 5.0
+SECONDS = 20.0
+"""For what is to come."""
 SHORT = 0.3
 """For what is not to come: a lab carries a packet in a fraction of a millisecond."""
 PORT, GRE = 1723, 47

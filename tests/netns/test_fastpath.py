@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.netns.media_site import FEW, Mode, Phone, Site, Socket, Talk, Voice, both_are_heard, site
+from tests.netns.media_site import FEW, SECONDS, Mode, Phone, Site, Socket, Talk, Voice, both_are_heard, site
 from tests.netns.namespaces import needs_root
 from tests.netns.traffic import last_heard
 from tools.lab import daemon
 from tools.lab.daemon import KernelPath
+from tools.lab.links import wait_until_up
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -34,8 +35,8 @@ WAYS: tuple[tuple[KernelPath, Mode, int], ...] = (
 )
 ROUTE_SECONDS = 1.1
 """A route is remembered for one second."""
-SLACK_SECONDS = 0.9
-"""For a busy machine."""
+SLACK_SECONDS = 8.9
+"""For a busy machine. A route that were not looked up again would be remembered for as long as the stream goes on."""
 NO_DAD: dict[int, tuple[str, ...]] = {4: (), 6: ("nodad",)}
 
 
@@ -256,6 +257,7 @@ def test_an_interface_that_goes_and_comes_has_its_streams_again(place: Site, sid
             lab.gateway.run(["ip", *line.split()], check="route" not in line)
         assert ports
         until(lambda: side in place.daemon.ask("status")["fastpath"]["interfaces"])
+        wait_until_up([lab.gateway.netns])
         time.sleep(ROUTE_SECONDS)
         both_in_kernel(place, talk)
 
@@ -374,6 +376,12 @@ def is_attached(place: Site) -> None:
     until(lambda: {"lan0", "wan0"} <= set(place.daemon.ask("status")["fastpath"]["interfaces"]))
 
 
+def attached(place: Site) -> str:
+    """What tc knows of programs on the links, which are those by clsact."""
+    shown = [["tc", "filter", "show", "dev", name, "ingress"] for name in ("lan0", "wan0")]
+    return "".join(place.lab.gateway.run(command, check=False).stdout for command in shown)
+
+
 def test_without_the_holder_streams_go_on_and_the_next_holder_has_them(fragile: Site) -> None:
     talk = fragile.talk()
     both_in_kernel(fragile, talk)
@@ -415,16 +423,18 @@ def test_an_ipsec_policy_ends_it_and_calls_go_on(fragile: Site) -> None:
 def test_nothing_passes_after_the_death_of_the_daemon(fragile: Site, order: str) -> None:
     talk = fragile.talk()
     both_in_kernel(fragile, talk)
+    assert ("bpf" in attached(fragile)) == (fragile.daemon.kernel_path == "clsact")
     if order == "holder first":
         killed(fragile)
     fragile.daemon.signal(signal.SIGKILL)
     if order == "daemon first":
         killed(fragile)
-    # By clsact only the holder detaches the program; without it the lease ends what passes. A process that is killed
-    # takes a while to be gone on a busy machine, and the lease takes longer yet.
-    is_left = fragile.daemon.kernel_path == "clsact" and order != "daemon"
-    assert last_heard(talk) < (3.5 if is_left else 1.0)
     fragile.daemon.wait()
+    # What stays attached, without a lease that ends it, is heard for all of SECONDS.
+    assert last_heard(talk) < SECONDS - 1
+    # By clsact only the holder detaches the program; without it the lease has ended what passes.
+    if order == "daemon" or fragile.daemon.kernel_path != "clsact":
+        until(lambda: not attached(fragile))
     fragile.daemon.start()
     is_attached(fragile)
     again = fragile.talk()

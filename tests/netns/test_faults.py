@@ -31,8 +31,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.ftp_talk import fate, passive_address
-from tests.netns.media_site import FEW, Phone, audio, both_are_heard, described, site
+from tests.netns.ftp_talk import Talk, fate, passive_address
+from tests.netns.media_site import FEW, SECONDS, Phone, audio, both_are_heard, described, site
 from tests.netns.media_site import Talk as Call
 from tests.netns.namespaces import needs_root
 from tests.netns.test_daemon import ending, half_way
@@ -60,7 +60,9 @@ def test_killed_nothing_stays_open_and_after_the_restart_calls_and_transfers_beg
     daemon.wait()
     assert traffic.gateway.run(["sh", "-c", "ss -Htln; ss -Huan"]).stdout == ""
     assert ending(traffic.data) == ending(traffic.held.data[0]) == "reset"
-    assert last_heard(call) < 1.0  # the holder detaches the program once it sees that the daemon is gone
+    # The holder detaches the program once it sees that the daemon is gone. On a busy machine it has its turn somewhat
+    # later; what stayed attached would be heard for all of SECONDS.
+    assert last_heard(call) < SECONDS - 1
     daemon.start()
     daemon.until(sessions=0, pinholes=0, ports_leased=0)
     call.change(call.caller)  # the next offer of the same call, as of a session timer
@@ -140,10 +142,15 @@ def test_without_ports_calls_and_transfers_are_refused_in_their_own_words_and_ot
 
 
 def test_without_a_port_to_dial_from_sessions_fail_and_say_so_and_others_go_on(traffic: Traffic) -> None:
-    with setting(traffic.gateway, "net.ipv4.ip_local_port_range", "50100 50101"):
-        said = {fate(traffic.client, traffic.server, 21) for _ in range(4)}
+    with setting(traffic.gateway, "net.ipv4.ip_local_port_range", "50100 50101"), contextlib.ExitStack() as begun:
+        # Those that have begun stay: a session that is over may have left its port to the next one.
+        talks: list[Talk] = []
+        with pytest.raises(ConnectionResetError):
+            for _ in range(3):
+                talks.append(begun.enter_context(traffic.another()))
+        assert talks
+        assert fate(traffic.client, traffic.server, 21) == "reset"
         traffic.daemon.wait_for("session.failed", 2, reason="server_no_source_port")
-        assert said == {"open 220 ready\r\n", "reset"}
         traffic.goes_on()
     assert fate(traffic.client, traffic.server, 21).startswith("open 220")
     traffic.ends()

@@ -353,7 +353,7 @@ async def test_a_client_goes_on_by_another_address_when_ours_has_changed(hosts: 
         hosts.gateway.run("ip", "address", "add", "192.0.2.77/24", "dev", "wan0")
         hosts.gateway.run("ip", "address", "del", f"{before}/24", "dev", "wan0")
         hosts.gateway.run("ip", "address", "replace", "192.0.2.77/24", "dev", "wan0")
-        async with asyncio.timeout(RETURN_SECONDS + 3):
+        async with asyncio.timeout(RETURN_SECONDS + 30):
             await gone.wait()
         assert gateway.shell.log.last("session.closed")["reason"] == "address_gone"
         client.sendto(b"x", server.getsockname())
@@ -376,7 +376,7 @@ async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> 
         ours = (await hear(server))[1][0]
         hosts.gateway.run("ip", "address", "del", f"{ours}/24", "dev", "wan0")
         hosts.gateway.run("ip", "address", "add", f"{ours}/24", "dev", "wan0")
-        async with asyncio.timeout(RETURN_SECONDS + 3):
+        async with asyncio.timeout(RETURN_SECONDS + 30):
             await looked.wait()
         assert len(gateway.shell.sessions) == 1
         watch.close()

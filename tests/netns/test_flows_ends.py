@@ -7,6 +7,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,22 +17,31 @@ from protocols.contract.effects import Send
 from protocols.contract.pinholes import Expect, Grant, Reader
 from proxy.config.schema import Limits, Timeouts
 from tests.harness.shell import PassOn
-from tests.netns.datagrams import Gateway, hear
+from tests.harness.waiting import until
+from tests.netns.datagrams import Gateway, hear, unread
 from tests.netns.namespaces import Hosts, needs_root
 
 pytestmark = [pytest.mark.netns, needs_root]
 
 IDLE = 0.5
-"""Longer than this process may be kept from its turn before it says what has to come in time."""
+IN_TIME = 0.9 * IDLE
+"""What comes so soon after the beginning is not late, by the clock of the loop either, which has milliseconds."""
+TRIES = 10
+"""This process may be kept from its turn for longer than IDLE before it has said what has to come in time."""
 
 
-async def while_busy(step: Callable[[], object]) -> None:
-    """Something comes while the daemon hears somebody else, for so long that time has run out when it looks again."""
+async def while_busy(step: Callable[[], object]) -> float:
+    """Something comes while the daemon hears somebody else, for so long that time has run out when it looks again.
+    Returns when it came, by the monotonic clock."""
     busy, caller = socket.socketpair()
     done = asyncio.Event()
+    came = float("inf")
 
     def hear_somebody_else() -> None:
+        nonlocal came
         step()
+        until(unread)
+        came = time.monotonic()
         time.sleep(2 * IDLE)
         done.set()
 
@@ -40,6 +50,7 @@ async def while_busy(step: Callable[[], object]) -> None:
         caller.send(b"x")
         await done.wait()
         asyncio.get_running_loop().remove_reader(busy)
+    return came
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -47,14 +58,18 @@ async def while_busy(step: Callable[[], object]) -> None:
 async def test_an_answer_that_came_in_time_is_heard_though_the_silence_seems_over(
     hosts: Hosts, version: int, snat: str
 ) -> None:
-    async with Gateway(hosts, snat=snat, timeouts=Timeouts(udp_idle=IDLE)) as gateway:
-        client, server = gateway.client(version), gateway.server(version)
-        client.sendto(b"question", server.getsockname()[:2])
-        _, source = await hear(server)
-        await while_busy(lambda: server.sendto(b"answer", source))
-        assert await hear(client) == (b"answer", server.getsockname()[:2])
-        assert (await gateway.shell.until("session.closed"))["reason"] == "idle"
-        assert "session.denied" not in gateway.shell.log.events()
+    for _ in range(TRIES):
+        async with Gateway(hosts, snat=snat, timeouts=Timeouts(udp_idle=IDLE)) as gateway:
+            client, server = gateway.client(version), gateway.server(version)
+            began = time.monotonic()
+            client.sendto(b"question", server.getsockname()[:2])
+            _, source = await hear(server)
+            if await while_busy(partial(server.sendto, b"answer", source)) - began < IN_TIME:
+                assert await hear(client) == (b"answer", server.getsockname()[:2])
+                assert (await gateway.shell.until("session.closed"))["reason"] == "idle"
+                assert "session.denied" not in gateway.shell.log.events()
+                return
+    raise AssertionError("this machine is too busy for an answer in time")
 
 
 async def test_an_answer_that_came_before_the_daemon_stops_is_heard(hosts: Hosts) -> None:
@@ -63,6 +78,7 @@ async def test_an_answer_that_came_before_the_daemon_stops_is_heard(hosts: Hosts
         client.sendto(b"question", server.getsockname())
         _, source = await hear(server)
         server.sendto(b"answer", source)
+        until(unread)
         await gateway.shell.sessions.drain(0)
         assert (await hear(client))[0] == b"answer"
         assert gateway.shell.log.last("session.closed")["bytes_from_server"] == len(b"answer")
@@ -71,8 +87,12 @@ async def test_an_answer_that_came_before_the_daemon_stops_is_heard(hosts: Hosts
 async def test_what_clients_have_sent_before_the_daemon_stops_is_heard(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         client, server = gateway.client(), gateway.server()
-        for number in range(100):
+        client.sendto(b"0", server.getsockname())
+        until(unread)
+        (one,) = unread()
+        for number in range(1, 100):
             client.sendto(b"%d" % number, server.getsockname())
+        until(lambda: unread() == [100 * one], lambda: f"{unread()}, and the first has {one}")
         while gateway.listeners:
             gateway.listeners.pop().close()
         assert [int((await hear(server))[0]) for _ in range(100)] == list(range(100))
@@ -88,7 +108,9 @@ async def test_a_session_whose_answer_waits_to_be_read_does_not_give_way(hosts: 
             if client is first:
                 at_first = source
         third.sendto(b"question", server.getsockname())  # is read first
+        until(unread)
         server.sendto(b"answer", at_first)
+        until(lambda: len(unread()) == 2)
         assert (await hear(first))[0] == b"answer"
         assert (await gateway.shell.until("session.closed"))["client"].endswith(":7002")
 
@@ -108,13 +130,17 @@ class Opening(PassOn):
 
 
 async def test_who_came_to_a_pinhole_in_time_is_let_in_though_its_time_seems_over(hosts: Hosts) -> None:
-    async with Gateway(hosts, Opening, snat="interface", interfaces=("lan0",)) as gateway:
-        client, server, other = gateway.client(), gateway.server(), gateway.server(port=7000)
-        client.sendto(b"open", server.getsockname())
-        _, source = await hear(server)
-        await while_busy(lambda: other.sendto(b"called", source))
-        assert await hear(client) == (b"called", other.getsockname())
-        assert gateway.shell.log.last("pinhole.closed")["reason"] == "used_up"
+    for _ in range(TRIES):
+        async with Gateway(hosts, Opening, snat="interface", interfaces=("lan0",)) as gateway:
+            client, server, other = gateway.client(), gateway.server(), gateway.server(port=7000)
+            began = time.monotonic()
+            client.sendto(b"open", server.getsockname())
+            _, source = await hear(server)
+            if await while_busy(partial(other.sendto, b"called", source)) - began < IN_TIME:
+                assert await hear(client) == (b"called", other.getsockname())
+                assert gateway.shell.log.last("pinhole.closed")["reason"] == "used_up"
+                return
+    raise AssertionError("this machine is too busy for a call in time")
 
 
 async def test_a_helper_ends_silent_sessions_sooner(hosts: Hosts) -> None:

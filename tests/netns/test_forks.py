@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,14 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+def nobody_asks(lab: Lab, daemon: Daemon) -> bool:
+    """Whether the connections by which the daemon was asked for its status are closed at its end as well: of the
+    sockets with that path the one that listens is left."""
+    return lab.gateway.run(["cat", "/proc/net/unix"]).stdout.count(f"{daemon.directory}/control.sock") == 1
+
+
 def kept(pid: int) -> dict[str, object]:
-    """What a process has from whoever began it, and what it has made of that. The connection by which it was asked for
-    its status may be open yet: what it has is what stays."""
+    """What a process has from whoever began it, and what it has made of that: what it has is what stays."""
     found: list[dict[str, object]] = []
 
     def is_settled() -> bool:
@@ -69,6 +75,7 @@ def test_it_has_what_one_has_that_the_command_begins(
         monkeypatch.setattr("tools.lab.daemon.IS_FORKED", is_forked)
         with pinhole(lab, ALL, unprivileged=unprivileged) as daemon:
             daemon.ask("status")
+            until(partial(nobody_asks, lab, daemon))
             assert (b"serve" in Path(f"/proc/{daemon.pid}/cmdline").read_bytes()) == is_forked
             found.append(kept(daemon.pid))
     forked, begun = found

@@ -195,7 +195,7 @@ HOSTILE = {
 def test_a_request_whose_method_is_an_ftp_verb_opens_nothing(gate: Site, words: list[str]) -> None:
     """NAT slipstreaming by what a client of HTTP can be made to send, to a server that agrees to everything."""
     body = "\r\nUSER x\r\nPASS y\r\nPORT 10,1,0,2,31,144\r\nEPRT |1|10.1.0.2|8080|\r\nPASV\r\nLIST\r\n"
-    curl = ("curl", "-s", "--max-time", "5", "--http0.9")
+    curl = ("curl", "-s", "--max-time", "30", "--http0.9")
     with server(gate.lab.server, lambda *_: b"230 in\r\n") as heard:
         gate.lab.client.run((*curl, *words, "--data-binary", body, f"http://{gate.server_at}:21/"), check=False)
         assert gate.daemon.wait_for("session.closed")["reason"] == "not_ftp"

@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 CLIENTS = 10
 SECONDS = 8.0
+LEAST_SESSIONS, LONGEST_SECONDS = 50, 60.0
+"""How many sessions there must be. A machine that has much else to do has longer for them."""
 PEER_SECONDS = 3.0
 SIZES = (0, 1, 1000, 100_000, 3_000_000)
 
@@ -136,7 +138,7 @@ def use(peer: Peer, dial: Callable[[int], socket.socket]) -> None:
             with dial(numbers[-2] << 8 | numbers[-1] if len(numbers) > 1 else numbers[0]) as data:
                 peer.say(command + b" file\r\n")
                 peer.move(data, sends=command == b"STOR")
-    except (OSError, EOFError):
+    except (OSError, EOFError, ValueError, OverflowError):  # half a reply and the next one may name no port
         pass
     finally:
         peer.go()
@@ -161,6 +163,7 @@ def test_peers_that_do_as_they_please_leave_nothing_behind(gateway: tuple[Lab, D
     with lab.server.inside():
         listener = socket.create_server((host, 21), backlog=256)
     listener.settimeout(0.2)
+    served = 0
 
     def serve_one(sock: socket.socket, mind: random.Random) -> None:
         with lab.server.inside():
@@ -171,20 +174,22 @@ def test_peers_that_do_as_they_please_leave_nothing_behind(gateway: tuple[Lab, D
             with lab.client.inside():
                 return socket.create_connection((host, port), PEER_SECONDS)
 
-        while time.monotonic() < until:
+        while time.monotonic() < until + (0 if served > LEAST_SESSIONS else LONGEST_SECONDS):
             with contextlib.suppress(OSError):
                 use(Peer(dial(21), mind), dial)
 
     with listener, ThreadPoolExecutor(200) as threads:
-        for _ in range(CLIENTS):
-            threads.submit(be_client, random.Random(seeds.random()))
-        while time.monotonic() < until + PEER_SECONDS:
+        clients = [threads.submit(be_client, random.Random(seeds.random())) for _ in range(CLIENTS)]
+        while not all(client.done() for client in clients):
             with contextlib.suppress(TimeoutError):
                 threads.submit(serve_one, listener.accept()[0], random.Random(seeds.random()))
+                served += 1
+        for client in clients:
+            client.result()
 
     after = daemon.until(sessions=0, pinholes=0, transfers=0, ports_leased=0)
     said = f"seed {seed}: {after}"
-    assert after["sessions_opened"] > 50, said
+    assert after["sessions_opened"] > LEAST_SESSIONS, said
     # Pipes are kept for the next relays, at most those of one relay for each client: two pipes, of two ends each.
     assert after["descriptors"] <= before["descriptors"] + 4 * CLIENTS, said
     daemon.wait_for("session.closed", count=after["sessions_opened"])

@@ -4,15 +4,18 @@ within a second, and the daemon says so."""
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy.host.news import NETLINK_NETFILTER
 from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, fate, server
 from tests.netns.guard_site import ALL, LONGEST_SECONDS, Kept, is_read, kept_site
@@ -28,6 +31,8 @@ TRACKED = (
 )
 LEAST_BYTES_OF_NEWS = 700
 """What the kernel counts for the news of one route."""
+NEW_CONNECTIONS = 1
+"""The group of the netlink sockets that are told of them (NF_NETLINK_CONNTRACK_NEW)."""
 
 
 @pytest.fixture(scope="module", params=["nft", "iptables"])
@@ -49,7 +54,7 @@ BY_BACKEND = {
     "nft": [
         "nft flush ruleset",
         "nft delete table inet pinhole",
-        "nft flush chain inet pinhole prerouting; nft delete chain inet pinhole prerouting",
+        "nft 'flush chain inet pinhole prerouting; delete chain inet pinhole prerouting'",
         "nft flush chain inet pinhole take",
         f"nft delete rule inet pinhole prerouting handle $({LAST_HANDLE})",
         "nft insert rule inet pinhole prerouting accept",
@@ -69,7 +74,7 @@ OF_ROUTING = [
     "ip -6 rule del priority 100",
     "ip route flush table 5353",
     "ip -6 route flush table 5353",
-    "ip link set lo down; ip link set lo up",
+    "printf 'link set lo down\\nlink set lo up\\n' | ip -batch -",
     "ip rule add from 203.0.113.0/24 lookup main",
 ]
 
@@ -85,18 +90,33 @@ def test_so_are_routes(kept: Kept, command: str) -> None:
     back_at_once(kept, command)
 
 
+def changes(kept: Kept) -> list[dict[str, Any]]:
+    """What the log says of rules and routes: `rules.missing` and `rules.restored` in turn."""
+    return [line for line in kept.daemon.audit() if line["event"] in ("rules.missing", "rules.restored")]
+
+
 def back_at_once(kept: Kept, command: str) -> None:
-    before = len(kept.daemon.audit("rules.restored"))
+    """What a command of two parts takes away may be put back in two steps."""
+    before, restored = len(changes(kept)), len(kept.daemon.audit("rules.restored"))
     with server(kept.lab.server), Talk(kept.lab.client, str(kept.lab.server.v4)) as talk:
         kept.run(command)
-        line = kept.daemon.wait_for("rules.restored", before + 1)
+        kept.daemon.wait_for("rules.restored", restored + 1)
         assert talk.ask("NOOP").startswith("200")  # it has outlived that
-    assert kept.status("net", "status") == 0
-    assert kept.status("status") == 0
-    assert (line["by"], line["seconds"] < LONGEST_SECONDS) == ("guard", True), line
-    assert kept.daemon.audit("rules.missing")[-1]["parts"] == line["parts"]
+    until(lambda: kept.status("net", "status") == kept.status("status") == 0)
+    told = changes(kept)[before:]
+    for missing, line in itertools.pairwise(told):
+        if line["event"] == "rules.restored":
+            assert (line["by"], line["seconds"] < LONGEST_SECONDS) == ("guard", True), line
+            assert (missing["event"], missing["parts"]) == ("rules.missing", line["parts"])
     assert is_read(kept.lab, kept.daemon)
     kept.run("ip rule del from 203.0.113.0/24 lookup main 2>/dev/null || true")
+
+
+def hears_of_connections(site: Kept) -> bool:
+    """Whether the guard has begun to listen to connection tracking, which it does when it hears that rules go."""
+    with site.lab.gateway.inside():
+        sockets = [line.split() for line in Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:]]
+    return any((int(of), int(groups, 16)) == (NETLINK_NETFILTER, NEW_CONNECTIONS) for _, of, _, groups, *_ in sockets)
 
 
 def test_what_passed_unread_meanwhile_is_said(site: Kept) -> None:
@@ -107,7 +127,7 @@ def test_what_passed_unread_meanwhile_is_said(site: Kept) -> None:
         turn = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     fcntl.flock(turn, fcntl.LOCK_EX)  # nobody can put back anything for now
     site.run("nft delete table inet pinhole")
-    time.sleep(0.1)
+    until(lambda: hears_of_connections(site))
     with server(site.lab.server), Talk(site.lab.client, str(site.lab.server.v4)) as talk:
         assert talk.ask("NOOP").startswith("200")
         os.close(turn)

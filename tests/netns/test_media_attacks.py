@@ -12,7 +12,9 @@ import pytest
 
 from proxy.sockets.routes import KEPT_SECONDS
 from tests.harness.sip_flow import SDP, message
+from tests.harness.waiting import until
 from tests.netns.media_site import (
+    SECONDS,
     SITES,
     VERSIONS,
     Mode,
@@ -30,6 +32,7 @@ from tests.netns.media_site import (
 )
 from tests.netns.namespaces import needs_root
 from tools.lab import Host
+from tools.lab.links import wait_until_up
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -55,7 +58,7 @@ class Service:
                 return
 
     def answers(self, client: Socket) -> bool:
-        client.socket.settimeout(1)
+        client.socket.settimeout(SECONDS)
         client.socket.sendto(b"are you there", self.at)
         try:
             return client.socket.recv(100) == b"are you there"
@@ -253,6 +256,8 @@ def test_offers_of_few_hosts_leave_ports_for_others() -> None:
                 crowd.socket.sendto(
                     message(f"INVITE sip:b@{place.far.at} SIP/2.0", *fields, body=body), (place.far.at, 5060)
                 )
+        # There is no room for a further request in the daemon's socket before it has read these.
+        until(lambda: place.lab.gateway.is_all_read(5060), seconds=60)
         talk = place.talk()
         for phone in (place.near, place.far):
             assert talk.is_heard(phone, 10) == 10
@@ -332,6 +337,7 @@ def second_line(place: Site, phone: Phone, talk: Talk) -> str:
     for at, address, link in ((host, theirs, "eth1"), (lab.gateway, ours, line)):
         at.run(["ip", "address", "add", f"{address}/{size}", "dev", link, *(["nodad"] if size == 64 else [])])
         at.run(["ip", "link", "set", link, "up"])
+    wait_until_up([lab.gateway.netns, host.netns])
     lab.gateway.sysctl(f"ipv4.conf.{line}.rp_filter", 0)
     for to, _ in talk.to[phone]:
         host.run(["ip", "route", "replace", to, "via", ours])

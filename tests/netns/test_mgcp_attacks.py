@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
+import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -93,10 +95,21 @@ def is_deaf(one: Speaker | Phone) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def patient(role: Role) -> Iterator[Gateway]:
+    """A gateway that ends neither a session nor a connection because its peers get no processor for a while."""
+    longer = replace(role, policies=lambda lab: role.policies(lab).replace("idle: 5}", "idle: 60}"))
+    with (
+        unittest.mock.patch.object(gateways, "UDP_IDLE_SECONDS", 60),
+        gateways.serving(longer, "nft") as gateway,
+    ):
+        yield gateway
+
+
 @pytest.fixture(scope="module", params=[HIDING, ROUTING], ids=lambda role: role.name)
 def lab(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     role: Role = request.param
-    with gateways.serving(role, "nft") as gateway:
+    with patient(role) as gateway:
         yield gateway
 
 
@@ -237,6 +250,13 @@ def test_no_audio_passes_after_the_end_of_a_connection(site: Site, how: str) -> 
     assert is_deaf(site.own)
 
 
+def heard_besides(speaker: Speaker, verb: str) -> str:
+    """The next message but for commands with this verb, of which some may still be on their way."""
+    while (said := speaker.hear()[0]).startswith(verb):
+        pass
+    return said
+
+
 LISTED = replace(
     PUBLISHING,
     policies=lambda lab: PUBLISHING.policies(lab).replace(
@@ -248,13 +268,14 @@ LISTED = replace(
 def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() -> None:
     """Whoever tells it of a hundred calls is heard twenty times a second. Its media is where `media` says, and its
     gateway has no more connections than it may have."""
-    with gateways.serving(LISTED, "nft") as gateway:
+    with patient(LISTED) as gateway:
         agent_host, outside = gateway.server, gateway.client
         to = str(gateway.dialled(4)), AGENT_PORT
         with (
             Speaker(agent_host, agent_host.v4, AGENT_PORT) as agent,
             Speaker(outside, outside.v4, GATEWAY_PORT) as mgw,
         ):
+            began = time.monotonic()
             for number in range(1, 101):
                 mgw.say(f"NTFY {number} aaln/1@gw MGCP 1.0\r\nX: 1\r\nO: hd\r\n", to)
             gateway.daemon.wait_for("violation", rule="mgcp.rate")
@@ -264,18 +285,18 @@ def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() 
                     agent.socket.settimeout(SILENCE_SECONDS)
                     _, found = agent.hear()
                     heard += 1
-            assert heard <= 2 * RATE
+            assert heard <= RATE * (2 + int(time.monotonic() - began))  # a second of the daemon's begins at any time
             agent.socket.settimeout(SECONDS)
             agent.say("CRCX 1 aaln/1@gw MGCP 1.0\r\nC: 1\r\n\r\n" + description((str(agent_host.v4), 6000)), found)
             agent.say(
                 "CRCX 2 aaln/1@gw MGCP 1.0\r\nC: 1\r\n\r\n" + description((str(gateway.neighbour.v4), 6000)), found
             )
-            assert agent.hear()[0].startswith("505 2 ")
+            assert heard_besides(agent, "NTFY").startswith("505 2 ")
             why = gateway.daemon.command("explain", f"{gateway.neighbour.v4}:6000", "-c", str(gateway.daemon.config))
             assert "options: {mgcp: {media: [NETWORK]" in why.stdout
             assert mgw.hear()[0].startswith("CRCX 1 ")
             for number in (3, 4):
                 agent.say(f"CRCX {number} aaln/{number}@gw MGCP 1.0\r\nC: 1\r\n", found)
-            assert agent.hear()[0] == "403 4 Too Many Connections\r\n"
+            assert heard_besides(agent, "NTFY") == "403 4 Too Many Connections\r\n"
             assert mgw.hear()[0].startswith("CRCX 3 ")
             assert is_deaf(mgw)

@@ -19,6 +19,7 @@ from proxy.config.schema import Config
 from proxy.host import net
 from proxy.host.rules import Backend, input_line
 from proxy.host.rules_iptables import command as iptables
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
 from tools.lab import Lab, identity, pinhole
@@ -133,7 +134,8 @@ class Router:
             for backend in Backend:
                 net.down(backend)
         gateway.run(("nft", "flush", "ruleset"))
-        gateway.run(("ipset", "destroy"))
+        # The kernel gives up what rules refer to a moment after it has answered that they are gone.
+        until(lambda: gateway.run(("ipset", "destroy"), check=False).returncode == 0, "sets are still in use")
         for version in (4, 6):
             for line in gateway.run(("ip", f"-{version}", "rule")).stdout.splitlines():
                 number = line.partition(":")[0]

@@ -17,7 +17,7 @@ import pytest
 
 from tests.harness import pptp_messages as pptp
 from tests.netns.namespaces import needs_root
-from tests.netns.pptp_talk import PORT, Side, Tunnel, called, connection, forge, listening
+from tests.netns.pptp_talk import PORT, SECONDS, Side, Tunnel, called, connection, forge, listening
 from tools.lab import Daemon, Lab, gateways, pinhole
 from tools.lab.gateways import HIDING, PUBLISHING, ROUTING, Gateway
 
@@ -213,9 +213,9 @@ def test_what_a_browser_is_made_to_send_opens_nothing(gate: Site) -> None:
     """NAT slipstreaming: a whole conversation in the body of a request, and a server that plays its part."""
     body = pptp.start_request() + pptp.outgoing_request(5)
     with gate.gateway.client.inside():
-        near = socket.create_connection((str(gate.dialled), PORT), 5)
+        near = socket.create_connection((str(gate.dialled), PORT), SECONDS)
     far, _ = gate.listener.accept()
-    far.settimeout(5)
+    far.settimeout(SECONDS)
     with near, far:
         far.sendall(pptp.start_reply() + pptp.outgoing_reply(SERVERS, 5))
         near.sendall(b"POST / HTTP/1.1\r\nContent-Length: 324\r\n\r\n" + body)
@@ -411,7 +411,7 @@ def routed(*policies: str) -> Iterator[Routed]:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Routed]:
-    with routed(accepting("{idle: 1}")) as made:
+    with routed(accepting("{idle: 2}")) as made:
         yield made
 
 
@@ -455,9 +455,12 @@ def test_a_silent_tunnel_is_closed_and_both_ends_are_told(impatient: Routed) -> 
     """PP22."""
     lab, daemon, near, far = impatient
     with listening(lab.server) as listener, connection(lab.client, lab.server.v4, listener) as (client, server):
-        called(client, server, 5, SERVERS)
-        near.send(lab.server.v4, pptp.gre(SERVERS))
-        far.receive()
+        client.send(pptp.outgoing_request(5))
+        assert server.receive() == pptp.outgoing_request(5)
+        far.send(lab.client.v4, pptp.gre(5))  # before the reply, so that the tunnel is used as soon as it stands (PP19)
+        server.send(pptp.outgoing_reply(SERVERS, 5))
+        assert client.receive() == pptp.outgoing_reply(SERVERS, 5)
+        near.receive()
         assert client.receive()[8:14] == pptp.disconnect(SERVERS)[8:14]
         assert server.receive() == pptp.clear(5)
         assert client.is_over() and server.is_over()
@@ -541,6 +544,6 @@ def test_a_tunnel_that_stands_goes_on_where_its_policy_has_come_to_deny() -> Non
         near.send(lab.server.v4, pptp.gre(SERVERS + 1))
         assert far.hears_nothing()
         with lab.client.inside(), socket.socket() as late:
-            late.settimeout(5)
+            late.settimeout(SECONDS)
             # It is reset once it stands, which may be before the client knows that it stands.
             assert late.connect_ex((str(lab.server.v4), PORT)) == errno.ECONNRESET or Side(late).is_over()

@@ -30,7 +30,8 @@ def lab_and_daemon() -> Iterator[tuple[Lab, Daemon]]:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    """All that are whole: the daemon may be about to write another one."""
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def reload(daemon: Daemon, text: str, at: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from tests.netns.rtsp_site import Site, Stream, site
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 SHORT = "media_idle: 1.5"
+TIMEOUT = 1
+"""Of a session that a test wants to end, in seconds."""
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -85,12 +88,17 @@ def test_teardown_closes_what_was_opened(place: Site) -> None:
 
 
 def test_media_goes_on_for_a_moment_when_its_connection_is_cut(place: Site) -> None:
-    talk, before = place.talk(), len(place.daemon.audit("rtsp.ended"))
-    stream, voice = Stream(place, talk, timeout=1), Voice()
-    talk.close()
-    stream.server[0].say(voice, stream.client_at[0], FEW)
+    took = float(TIMEOUT)
+    while took >= TIMEOUT:  # this process may get no turn for longer than the session lives
+        began, before = time.monotonic(), len(place.daemon.audit("rtsp.ended"))
+        talk = place.talk()
+        stream, voice = Stream(place, talk, timeout=TIMEOUT), Voice()
+        talk.close()
+        stream.server[0].say(voice, stream.client_at[0], FEW)
+        took = time.monotonic() - began
+        ended = place.daemon.wait_for("rtsp.ended", count=before + 1)
     assert stream.client[0].hears(voice, FEW) == FEW
-    assert place.daemon.wait_for("rtsp.ended", count=before + 1)["cause"] == "lost"
+    assert ended["cause"] == "lost"
     stream.server[0].say(voice, stream.client_at[0], 1)
     assert stream.client[0].is_deaf_to(voice)
 
@@ -114,6 +122,6 @@ def test_another_connection_takes_a_session_over(place: Site) -> None:
 def test_a_session_without_a_message_or_a_packet_is_over(place: Site) -> None:
     before = len(place.daemon.audit("rtsp.ended"))
     talk = place.talk()
-    stream, voice = Stream(place, talk, timeout=1), Voice()
+    stream, voice = Stream(place, talk, timeout=TIMEOUT), Voice()
     stream.server[0].say(voice, stream.client_at[0], FEW)
     assert place.daemon.wait_for("rtsp.ended", count=before + 1)["cause"] == "timeout"

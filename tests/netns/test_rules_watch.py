@@ -190,8 +190,8 @@ def test_rules_of_the_other_backend_set_up_while_it_serves_are_rules(lab: Lab, b
     daemon.command("net", "up", "--backend", "iptables", "-c", str(daemon.config))
     daemon.wait_for("rules.restored")
     assert said(daemon)[0] == 0
-    lab.gateway.run(["iptables", "-t", "mangle", "-F"])
     told = len(daemon.audit("rules.missing"))
+    lab.gateway.run(["iptables", "-t", "mangle", "-F"])
     assert "chain PINHOLE" in daemon.wait_for("rules.missing", told + 1)["parts"][0]
     daemon.stop()
     shutil.rmtree(daemon.directory)
@@ -223,7 +223,7 @@ def test_as_the_unit_starts_it_the_rules_are_watched_and_the_daemon_has_two_capa
     missing(lab, daemon, "nft table inet pinhole: missing")
     restored(daemon)
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     shutil.rmtree(daemon.directory)
 
 
@@ -234,7 +234,7 @@ def test_killed_it_leaves_no_process_behind(lab: Lab, daemon: Daemon) -> None:
     daemon.signal(signal.SIGKILL)
     daemon.wait()
     for descriptor in watching:
-        assert select.select([descriptor], [], [], 10)[0]  # it has ended
+        assert select.select([descriptor], [], [], 60)[0]  # it has ended
         os.close(descriptor)
 
 

@@ -345,6 +345,7 @@ HALF = b"OPTIONS sip:x@y SIP/2.0\r\nVia: SIP/2.0/TCP 10.1.0.2;branch=z9hG4bK1\r\
 def test_a_connection_that_says_nothing_or_half_of_it_is_closed(said: bytes, options: str, reason: str) -> None:
     with gateway(options) as gate:
         line = Line(gate)
-        line.phone.sendall(said)
+        with contextlib.suppress(ConnectionError):  # its time may be over before this process has its turn
+            line.phone.sendall(said)
         assert gate.daemon.wait_for("session.closed")["reason"] == reason
         assert said_until_the_end(line.phone) == b""

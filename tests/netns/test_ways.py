@@ -13,6 +13,7 @@ from tests.netns.datagrams import Gateway, hear
 from tests.netns.ftp_talk import Served, Talk, fate, passive_address, plain_server, server
 from tests.netns.namespaces import Hosts, needs_root
 from tools.lab import Host, Lab, pinhole
+from tools.lab.links import wait_until_up
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -37,6 +38,7 @@ def second_line(lab: Lab) -> None:
     gateway.run(["ip", "link", "set", "wan1", "up"])
     gateway.run(["ip", "route", "add", f"{there.v4}/32", "via", "198.18.0.2", "table", "102"])
     gateway.run(["ip", "rule", "add", "fwmark", str(MARK), "lookup", "102"])
+    wait_until_up([gateway.netns, there.netns])
     for name in ("all", "wan1"):
         gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 2)
     lab.firewall(
@@ -130,6 +132,7 @@ async def test_datagrams_go_the_way_that_the_mark_chooses(hosts: Hosts) -> None:
     gateway.run("ip", "link", "set", "wan1", "up")
     gateway.run("ip", "route", "add", f"{hosts.server_address(4)}/32", "via", "198.18.0.2", "table", "102")
     gateway.run("ip", "rule", "add", "fwmark", str(MARK), "lookup", "102")
+    wait_until_up([gateway.name, there.name])
     for name in ("all", "wan1"):
         gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 2)
     async with Gateway(hosts, snat="interface", route_mark=MARK) as made:

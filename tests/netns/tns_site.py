@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from proxy.command import client as control_client
+from tests.harness.waiting import until
 from tests.netns.connections import read_all
-from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes
 from tools.lab import Daemon, Lab, pinhole
 from tools.peers.tns_packets import accept
@@ -36,10 +35,12 @@ class Site:
 
     def quiet(self) -> None:
         """Once the sessions so far have ended, nothing of them is left."""
-        end = time.monotonic() + SECONDS
-        while (status := self._status()) and any(status[name] for name in ("sessions", "pinholes", "ports_leased")):
-            assert time.monotonic() < end, status
-        self.daemon.wait_for("session.closed", count=status["sessions_opened"])
+        until(self._holds_nothing, self._status)
+        self.daemon.wait_for("session.closed", count=self._status()["sessions_opened"])
+
+    def _holds_nothing(self) -> bool:
+        status = self._status()
+        return not any(status[name] for name in ("sessions", "pinholes", "ports_leased"))
 
     def _status(self) -> dict[str, Any]:
         return control_client.ask(f"{self.daemon.directory}/control.sock", "GET", "status")

@@ -157,18 +157,21 @@ def test_what_attaches_programs_is_another_user_with_two_other_capabilities(site
     assert site.machine.run("stat", "--format=%U", f"/proc/{pid}").stdout == "pinhole-fastpath\n"
     assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {1 << 12 | 1 << 39}  # NET_ADMIN, BPF
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
-    assert site.has_kernel_path()
+    until(site.has_kernel_path, "media does not pass in the kernel")
 
 
 def test_killed_it_is_started_again_and_the_daemon_finds_it(site: Site) -> None:
     before = site.machine.show("pinhole-fastpath", "MainPID")["MainPID"]
+    # On a busy machine the first one may have come later than the daemon waits for it, which is told alike.
+    back = len(site.machine.audit("fastpath.back"))
     site.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "pinhole-fastpath")
     until(
         lambda: site.machine.show("pinhole-fastpath", "MainPID")["MainPID"] not in ("0", before),
         lambda: "it was not started again",
     )
-    until(lambda: site.machine.audit("fastpath.back"), "the daemon did not find it")
-    assert site.has_kernel_path()
+    until(lambda: len(site.machine.audit("fastpath.back")) > back, "the daemon did not find it")
+    # The tables come first, and then one interface after the other.
+    until(site.has_kernel_path, "media does not pass in the kernel")
     known = len(site.machine.audit("pinhole.closed"))
     site.call()
     until(

@@ -81,7 +81,7 @@ def send(way: Way, pair: Phones, first: int, streams: int, seconds: float, settl
     sent = pair.caller("send", streams=streams, seconds=seconds)["packets"]
     time.sleep(LAST_SECONDS)
     cpu, machine = way.cpu_seconds() - cpu, busy_seconds() - machine
-    heard = pair.callee("heard")
+    heard = pair.callee("heard", wanted=sent)
     return Sent(sent, heard["packets"], cpu, machine, heard["median"], heard["percentile_99"])
 
 

@@ -258,10 +258,14 @@ class Callee:
         self._last = last
         ready.close()
 
-    def heard(self) -> dict[str, Any]:
+    def heard(self, wanted: int = 0) -> dict[str, Any]:
         """How many packets came, and their delays, in seconds; when the last one of them was sent, in nanoseconds of
-        `time.perf_counter_ns`, which is one clock for all processes."""
+        `time.perf_counter_ns`, which is one clock for all processes. wanted: so many are waited for, though not for
+        long: on a busy machine some come late, and on a bad way some never come."""
         assert self._counting
+        end = time.monotonic() + PATIENCE_SECONDS
+        while len(self._delays) < wanted and time.monotonic() < end:
+            time.sleep(0.01)
         self._is_over.set()
         self._counting.join()
         for sock in self._media:

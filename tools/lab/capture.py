@@ -20,7 +20,8 @@ _MARKER = 0x88B5
 """EtherType for local experiments (IEEE 802). A frame of it shows that everything sent before has been read."""
 _NEAREST_BRIDGE = bytes.fromhex("0180c200000e")
 """Bridges do not forward frames to this address (IEEE 802.1Q)."""
-_SECONDS = 15.0
+_SECONDS = 60.0
+"""For tcpdump to read what has passed, whatever else the machine has to do."""
 _GLOBAL_HEADER, _RECORD_HEADER = struct.Struct("=IHHiIII"), struct.Struct("=IIII")
 _FIN, _SYN, _ACK = 0x01, 0x02, 0x10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pwd
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "proxy")
-WRITE_SECONDS = 1
-"""For lines of log to be written, which is done every 20 ms."""
+LOOKS_TO_WRITE = 100
+"""How often a daemon is asked, every 10 ms, whether its lines of log are written, which is done every 20 ms. Answers
+are counted and not seconds: one that gets no processor for as long gives no answer either."""
 LONGEST_WAIT_SECONDS = 60
 """For what is sure to come, whatever else the machine has to do."""
 SAYS_KERNEL_PATH = ("daemon.started", "fastpath.back", "fastpath.lost")
@@ -219,9 +221,10 @@ class Daemon:
     def _wait_until_written(self) -> None:
         """Return when all that has happened is in the log, unless nothing can be written or nobody answers."""
         with contextlib.suppress(PinholeError):
-            for _ in _ticks(WRITE_SECONDS):
+            for _ in range(LOOKS_TO_WRITE):
                 if not self.is_running() or not self._look().get("audit_lines_waiting"):
                     break
+                time.sleep(0.01)
 
     def _look(self) -> dict[str, Any]:
         """The daemon's status, without a command. Raises PinholeError."""
@@ -235,10 +238,11 @@ class Daemon:
         ]
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """All that are whole, one after the other: a log of hours is not to be held at once."""
+        """All that are whole, one after the other: a log of hours is not to be held at once. Half a line is the end,
+        even if the other half is written at this moment: by itself that is no line."""
         if self.log.exists():
             with self.log.open() as lines:
-                yield from (json.loads(line) for line in lines if line.endswith("\n"))
+                yield from map(json.loads, itertools.takewhile(lambda line: line.endswith("\n"), lines))
 
     def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:
         """The newest such line, when there are `count` of them. Raises TimeoutError with the end of the log."""

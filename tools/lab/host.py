@@ -20,6 +20,8 @@ from tools.lab.janitor import NAMESPACES
 
 START_SECONDS = 90.0
 """For a program to begin, whatever else the machine has to do. One that ends instead is not waited for."""
+_KILLED_SECONDS = 60.0
+"""For processes to be gone that are killed, and for whoever inherits them to have noticed."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -129,7 +131,8 @@ class Host:
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-        for _ in range(500):
+        end = time.monotonic() + _KILLED_SECONDS
+        while time.monotonic() < end:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -141,7 +144,11 @@ class Host:
 
     def is_bound(self, transport: Literal["tcp", "udp"], port: int) -> bool:
         """Whether a socket here waits on this port (TCP: listens)."""
-        return any(transport == "udp" or state == "0A" for state, _ in self._sockets(transport, port))
+        return self._bound(transport, port) > 0
+
+    def _bound(self, transport: Literal["tcp", "udp"], port: int) -> int:
+        """How many sockets do."""
+        return sum(transport == "udp" or state == "0A" for state, _ in self._sockets(transport, port))
 
     def is_all_read(self, port: int) -> bool:
         """Whether no datagram waits to be read at this UDP port."""
@@ -163,11 +170,13 @@ class Host:
         port: int,
         process: subprocess.Popen[Any],
         seconds: float = START_SECONDS,
+        sockets: int = 1,
     ) -> None:
-        """Until the process, or what it started, does so. TimeoutError when it has ended before, or time has passed."""
+        """Until the process, or what it started, does so. sockets: with how many, for a program that has one for IPv4
+        and then another one for IPv6. TimeoutError when it has ended before, or time has passed."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and process.poll() is None:
-            if self.is_bound(transport, port):
+            if self._bound(transport, port) >= sockets:
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)

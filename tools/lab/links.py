@@ -15,7 +15,7 @@ _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _REQUEST = struct.Struct("16sH14x")
 
 
-def wait_until_up(netns: Iterable[str], seconds: float = 10) -> None:
+def wait_until_up(netns: Iterable[str], seconds: float = 60) -> None:
     """Wait until all links in these network namespaces carry packets.
 
     The kernel takes a new link into use a moment after its other end is up. What is sent before is lost, and with IPv6

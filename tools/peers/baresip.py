@@ -73,6 +73,7 @@ class Phone:
         self.played = b""
         """All that it has to say, as µ-law."""
         self._began = 0.0
+        self._has_heard = False
         self._directory = directory
         self._process = process
         self._events: deque[dict[str, Any]] = deque()
@@ -92,14 +93,20 @@ class Phone:
     # -- what it is told ---------------------------------------------------------------------------------------------
 
     def dial(self, user: str) -> None:
-        self._began = time.monotonic()
+        self._begin()
         self._events.clear()
         self._tell("dial", f"sip:{user}@{DOMAIN}")
 
     def answer(self) -> None:
         """The call that it was told of."""
-        self._began = time.monotonic()
+        self._begin()
         self._tell("accept")
+
+    def _begin(self) -> None:
+        """What was recorded of calls before goes, or it would be taken for that of the call which begins."""
+        for recorded in self._directory.glob("dump-*.wav"):
+            recorded.unlink()
+        self._began, self._has_heard = time.monotonic(), False
 
     def hang_up(self) -> None:
         """Also while it rings, there or here."""
@@ -176,7 +183,11 @@ class Phone:
         """So many frames at least, of its last call. CallFailed when they do not come."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            if len(heard := self.heard()) >= count:
+            heard = self.heard()
+            if heard and not self._has_heard:
+                # By now the recordings of the other phone have begun, which may be long after the call was answered.
+                self._began, self._has_heard = time.monotonic(), True
+            if len(heard) >= count:
                 return heard
             time.sleep(0.01)
         raise CallFailed(f"{self.user} heard {len(heard)} frames: {self.said()}")

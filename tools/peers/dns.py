@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
+from tools.lab.host import START_SECONDS
 from tools.peers import programs
 from tools.peers.ftp import SECONDS
 from tools.peers.programs import program
@@ -24,6 +28,8 @@ from tools.peers.programs import program
 Address = IPv4Address | IPv6Address
 PORT = 53
 TRANSPORTS = ("udp", "tcp")
+Question = tuple[str, int]
+"""A name, and the number of a type."""
 
 RECORDS = (
     "www A 203.0.113.5",
@@ -73,8 +79,15 @@ def _zone(*more: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_FIRST: Question = ("www.example", 1)
+"""What each server knows the address of."""
+
+
 @contextlib.contextmanager
-def _serving(host: Host, files: dict[str, str], command: Callable[[Path], Sequence[str]]) -> Iterator[None]:
+def _serving(
+    host: Host, files: dict[str, str], command: Callable[[Path], Sequence[str]], known: Sequence[Question] = (_FIRST,)
+) -> Iterator[None]:
+    """known: what it answers when it has begun; BIND has a question for each of its zones."""
     with tempfile.TemporaryDirectory(prefix="dns-") as made:
         home = Path(made)
         home.chmod(0o777)
@@ -83,13 +96,45 @@ def _serving(host: Host, files: dict[str, str], command: Callable[[Path], Sequen
         with (home / "log").open("wb") as output:
             process = host.popen(command(home), stdout=output, stderr=output, cwd=made)
         try:
-            for transport in ("udp", "tcp"):
-                host.wait_until_bound(transport, PORT, process)
+            for address in (host.v4, host.v6):
+                for question in known:
+                    for transport in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                        _wait_until_it_answers(host, address, question, transport, process)
             yield
         except TimeoutError as late:
             raise RuntimeError((home / "log").read_text()) from late
         finally:
             host.end(process, SECONDS)
+
+
+def _wait_until_it_answers(
+    host: Host,
+    address: Address,
+    question: Question,
+    transport: socket.SocketKind,
+    process: subprocess.Popen[bytes],
+) -> None:
+    """Servers listen at one address after the other, and BIND before it has read its zones. TimeoutError when it has
+    ended before, or time has passed."""
+    name, kind = question
+    labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
+    asked = struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1)
+    head = 0
+    if transport is socket.SOCK_STREAM:
+        asked, head = len(asked).to_bytes(2, "big") + asked, 2
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError), host.inside(), socket.socket(family, transport) as asking:
+            asking.settimeout(1)
+            asking.connect((str(address), PORT))
+            asking.sendall(asked)
+            answered = asking.recv(head + 8, socket.MSG_WAITALL)
+            if len(answered) == head + 8 and int.from_bytes(answered[-2:], "big"):  # so many records
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    raise TimeoutError(f"{host.name}: {address} does not answer for {name} by {transport.name}")
 
 
 @contextlib.contextmanager
@@ -108,7 +153,8 @@ def bind(host: Host, more: Sequence[str] = ()) -> Iterator[None]:
         "reverse": "$TTL 3600\n@ SOA ns.example. hostmaster.example. 1 3600 600 86400 60\n@ NS ns.example.\n"
         "5 PTR www.example.\n",
     }
-    with _serving(host, files, lambda home: [program("named"), "-g", "-n", "1", "-c", str(home / "named.conf")]):
+    known = _FIRST, ("5.113.0.203.in-addr.arpa", 12)
+    with _serving(host, files, lambda home: [program("named"), "-g", "-n", "1", "-c", str(home / "named.conf")], known):
         yield
 
 
@@ -226,7 +272,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 1 << 18, 4096
 at, name, options = sys.argv[1:]
 with tempfile.NamedTemporaryFile("w") as file:
-    file.write(f"nameserver {at}\\noptions timeout:4 attempts:1 {options}\\n")
+    file.write(f"nameserver {at}\\noptions timeout:30 attempts:1 {options}\\n")
     file.flush()
     os.chmod(file.name, 0o644)
     assert libc.unshare(CLONE_NEWNS) == 0

@@ -70,7 +70,9 @@ _INSPIRCD = f"""
 Serve = Callable[[Host], contextlib.AbstractContextManager[None]]
 
 
-def _server(config: str, command: Callable[[Path], Sequence[str]]) -> Serve:
+def _server(config: str, command: Callable[[Path], Sequence[str]], sockets: int) -> Serve:
+    """sockets: at how many it listens, for both versions of IP."""
+
     @contextlib.contextmanager
     def serve(host: Host) -> Iterator[None]:
         with tempfile.TemporaryDirectory(prefix="ircd-") as made:
@@ -79,7 +81,7 @@ def _server(config: str, command: Callable[[Path], Sequence[str]]) -> Serve:
             with (Path(made) / "log").open("wb") as output:
                 process = host.popen(command(path), stdout=output, stderr=output, cwd=made)
             try:
-                host.wait_until_bound("tcp", PORT, process)
+                host.wait_until_bound("tcp", PORT, process, sockets=sockets)
                 yield
             finally:
                 host.end(process, SECONDS)
@@ -87,12 +89,13 @@ def _server(config: str, command: Callable[[Path], Sequence[str]]) -> Serve:
     return serve
 
 
-ngircd = _server(_NGIRCD, lambda path: [program("ngircd"), "-n", "-f", str(path)])
+ngircd = _server(_NGIRCD, lambda path: [program("ngircd"), "-n", "-f", str(path)], sockets=2)
 inspircd = _server(
     _INSPIRCD,
     lambda path: [
         program("inspircd"), "--runasroot", "--nofork", "--nolog", "--nopid", "--config", str(path),
     ],
+    sockets=1,
 )  # fmt: skip
 SERVERS: dict[str, Serve] = {"ngircd": ngircd, "inspircd": inspircd}
 
@@ -113,6 +116,8 @@ class User(ABC):
         """Where the files lie that the user has received."""
         self.down.mkdir(parents=True)
         self._pipe = home / "pipe"
+        self._tells: int | None = None
+        """The end of the pipe at which the client is told."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, server: Address) -> None:
@@ -163,6 +168,9 @@ class User(ABC):
         """The client is gone after that."""
         assert self.process is not None
         self.host.end(self.process, SECONDS)
+        if self._tells is not None:
+            os.close(self._tells)
+            self._tells = None
 
     def wait_until_connected(self) -> None:
         self.wait(self.is_connected, "is not let in")
@@ -195,11 +203,12 @@ class User(ABC):
 
     def _tell(self, line: str) -> None:
         try:
-            pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+            # It stays open: at its end WeeChat closes its own and opens it anew, and what is told meanwhile is lost.
+            if self._tells is None:
+                self._tells = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(self._tells, f"{line}\n".encode())
         except OSError as error:
             raise TransferFailed(f"{self.nick} does not listen: {error.strerror}; {self.heard()[-2000:]}") from error
-        os.write(pipe, f"{line}\n".encode())
-        os.close(pipe)
 
 
 _IRSSI = """

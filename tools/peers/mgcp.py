@@ -24,8 +24,9 @@ At = tuple[str, int]
 """An address and a port, as sockets have them."""
 GATEWAY_PORT, AGENT_PORT = 2427, 2727
 DOMAIN = "mgw"
-TRIES = 4
-"""How often a command is sent, once a second, before its agent gives up."""
+TRIES, TRY_SECONDS = 4, 5
+"""How often a command is sent before its agent gives up, and how long each is waited for: nothing is lost in a lab, and
+for a command that comes again osmo-mgw may make another connection."""
 
 
 def missing() -> str:
@@ -108,7 +109,7 @@ class Speaker:
             self.socket = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((str(address), port))
-        self.socket.settimeout(1)
+        self.socket.settimeout(SECONDS)
         self.copies = 1
         """How often each command is sent at once."""
         self._number = 0
@@ -136,12 +137,23 @@ class Speaker:
         for _ in range(TRIES):
             for _ in range(self.copies):
                 self.say(message, to)
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    said, _ = self.hear()
-                    if re.match(rf"[2-9][0-9][0-9] {self._number}\b", said):
-                        return read_response(said)
+            if (response := self._answer(self._number)) is not None:
+                return response
         raise TimeoutError(f"{verb} to {to} is not answered")
+
+    def _answer(self, number: int) -> Response | None:
+        """The final response to the command with this number, if it comes in time."""
+        before = self.socket.gettimeout()
+        self.socket.settimeout(TRY_SECONDS)
+        try:
+            while True:
+                said, _ = self.hear()
+                if re.match(rf"[2-9][0-9][0-9] {number}\b", said):
+                    return read_response(said)
+        except TimeoutError:
+            return None
+        finally:
+            self.socket.settimeout(before)
 
 
 def read_response(said: str) -> Response:

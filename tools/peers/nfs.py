@@ -35,6 +35,8 @@ PROGRAMS = {
     "status": (100024, 1),
 }
 """name -> number and version, of those that are registered."""
+TRANSPORTS = ("udp", "udp6", "tcp", "tcp6")
+"""By which each of them is, one after the other."""
 
 
 class CallFailed(Exception):
@@ -103,10 +105,11 @@ class Server:
         return "\n".join([*said, self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"], check=False).stdout])
 
     def is_registered(self) -> bool:
-        """Whether all services are."""
-        done = self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"], check=False)
-        listed = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]]
-        return all((str(number), str(version)) in listed for number, version in PROGRAMS.values())
+        """Whether all services are, by every transport."""
+        done = self.host.run([programs.program("rpcinfo"), "127.0.0.1"], check=False)
+        listed = {tuple(line.split()[:3]) for line in done.stdout.splitlines()[1:]}
+        wanted = {(str(number), str(version), by) for number, version in PROGRAMS.values() for by in TRANSPORTS}
+        return wanted <= listed
 
 
 @contextlib.contextmanager
@@ -123,7 +126,7 @@ def _serving(host: Host, script: str, port: int) -> Iterator[Server]:
             command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f"{text}\nwait"]
             process = host.popen(command, stdout=output, stderr=output)
         try:
-            host.wait_until_bound("tcp", PORT, process)
+            host.wait_until_bound("tcp", PORT, process, sockets=2)  # the one for IPv6 is the last of all
             yield Server(host, home)
         finally:
             host.end(process, 0)  # all of them are killed with the first one

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -69,8 +70,8 @@ def _server(name: str, rshd: Path, rexecd: Path | None = None) -> Serve:
             with (directory / "log").open("wb") as output:
                 process = host.popen(_mounted(directory, [INETD, "-d", directory / "inetd.conf"]), stderr=output)
             try:
-                for port in {port for port, *_ in services}:
-                    host.wait_until_bound("tcp", port, process)
+                for port, count in Counter(port for port, *_ in services).items():
+                    host.wait_until_bound("tcp", port, process, sockets=count)
                 yield Server(name, host, home)
             finally:
                 host.end(process, SECONDS)

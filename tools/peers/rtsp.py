@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools.lab import Host
+from tools.lab.host import START_SECONDS
 from tools.peers.ftp import SECONDS, TransferFailed
 from tools.peers.programs import UNPACKED
 
@@ -112,10 +115,32 @@ def vlc_server(host: Host) -> Iterator[None]:
             command, env=environment, user="nobody", group="nogroup", cwd="/", stdout=null, stderr=null
         )
         try:
-            host.wait_until_bound("tcp", VLC_PORT, process)
+            host.wait_until_bound("tcp", VLC_PORT, process, sockets=2)
+            _wait_until_described(host, process)
             yield
         finally:
             host.end(process, 1)
+
+
+def _wait_until_described(host: Host, process: subprocess.Popen[bytes]) -> None:
+    """VLC listens before it knows what there is to play. NotPlayed when it does not come to know."""
+    asked = f"DESCRIBE {url(host.v4, 'live', port=VLC_PORT)} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        said = b""
+        with (
+            contextlib.suppress(OSError),
+            host.inside(),
+            socket.create_connection((str(host.v4), VLC_PORT), 1) as asking,
+        ):
+            asking.sendall(asked.encode())
+            while data := asking.recv(65536):
+                said += data
+                if b"m=video" in said:
+                    return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    raise NotPlayed("VLC has nothing to play")
 
 
 # -- clients -----------------------------------------------------------------------------------------------------------

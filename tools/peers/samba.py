@@ -91,15 +91,19 @@ def _serving(host: Host, script: str, seconds: float, ports: int) -> Iterator[Se
         process = host.popen(command, stdout=output, stderr=output)
         try:
             try:
-                host.wait_until_bound("tcp", PORT, process, seconds)
+                host.wait_until_bound("tcp", PORT, process, seconds, _PLACES)
                 for port in range(49152, 49152 + ports):
-                    host.wait_until_bound("tcp", port, process)
+                    host.wait_until_bound("tcp", port, process, sockets=_PLACES)
             except TimeoutError as late:
                 output.seek(0)
                 raise CallFailed(output.read().decode(errors="replace")[-2000:]) from late
             yield Server(host, process)
         finally:
             host.end(process, 0)  # all of them are killed with the first one
+
+
+_PLACES = 4
+"""At how many addresses each port is: at those of the host, and at both of loopback."""
 
 
 def _interfaces(host: Host) -> str:

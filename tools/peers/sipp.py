@@ -29,7 +29,7 @@ Transport = Literal["udp", "tcp"]
 
 _CALL = """<?xml version="1.0" encoding="UTF-8"?>
 <scenario name="a call with audio">
-  <send retrans="500"><![CDATA[
+  <send retrans="5000"><![CDATA[
 INVITE sip:callee@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: "A. Caller" <sip:caller@example.org>;tag=[pid]-[call_number]
@@ -66,7 +66,7 @@ Content-Length: 0
 ]]></send>
   <nop><action><exec rtp_stream="{audio},1,8"/></action></nop>
   <pause milliseconds="{milliseconds}"/>
-  <send retrans="500"><![CDATA[
+  <send retrans="5000"><![CDATA[
 BYE [next_url] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: "A. Caller" <sip:caller@example.org>;tag=[pid]-[call_number]
@@ -95,7 +95,7 @@ Contact: <sip:callee@[local_ip]:[local_port];transport=[transport]>
 Content-Length: 0
 
 ]]></send>
-  <send retrans="500"><![CDATA[
+  <send retrans="5000"><![CDATA[
 SIP/2.0 200 OK
 [last_Via:]
 [last_From:]

@@ -58,7 +58,7 @@ def _serving(
         with (Path(made) / "log").open("wb") as output:
             process = host.popen(command(home), stdout=output, stderr=output)
         try:
-            host.wait_until_bound("udp", PORT, process)
+            host.wait_until_bound("udp", PORT, process, sockets=len(versions))
             yield Server(name, host, home, versions)
         finally:
             host.end(process, SECONDS)

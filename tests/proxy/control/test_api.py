@@ -38,7 +38,7 @@ LISTS = [
 @pytest.mark.parametrize(("name", "shape"), LISTS, ids=[name for name, _ in LISTS])
 async def test_every_row_is_as_its_shape_says(here: World, name: str, shape: Shape) -> None:
     with suppress(ConnectionResetError):  # the pinhole is for another one
-        await dial(SERVER, here.open().listen)
+        (await dial(SERVER, here.open().listen)).close()
     facts = {**await here.shell.until("violation")}
     here.recent.note(facts.pop("event"), facts, "", f"{SERVER}:1024")
     denied = {"reason": "no_policy", "client": f"{CLIENT}:1024", "server": f"{SERVER}:21", "transport": "tcp"}
@@ -50,14 +50,16 @@ async def test_every_row_is_as_its_shape_says(here: World, name: str, shape: Sha
 
 
 async def test_a_session_says_who_talks_to_whom_how_long_and_how_much(here: World) -> None:
+    (session,) = here.shell.sessions
     await say(here.client, b"hello")
     assert await receive(here) == b"hello"
     (row,) = (await here.get("/v1/sessions"))["sessions"]
+    exists_for = here.shell.loop.time() - session.opened_at
     assert (row["helper"], row["policy"], row["state"], row["interface"]) == ("test", "all", "serving", "lan0")
     assert row["client"] == "{}:{}".format(*here.client.getsockname())
     assert row["server"] == "{}:{}".format(*here.server.getsockname())
     assert (row["bytes_from_client"], row["bytes_from_server"]) == (5, 0)
-    assert 0 <= row["idle_seconds"] <= row["age_seconds"] < 5
+    assert 0 <= row["idle_seconds"] <= row["age_seconds"] <= exists_for + 0.01  # rounded
     assert (row["snat"], row["dnat"], row["parent"]) == (None, None, None)
 
 
@@ -67,7 +69,8 @@ async def test_a_session_has_been_silent_no_longer_than_it_exists(here: World) -
     (session,) = here.shell.sessions
     session.opened_at = here.shell.loop.time()
     (row,) = (await here.get("/v1/sessions"))["sessions"]
-    assert row["idle_seconds"] <= row["age_seconds"] < 5
+    exists_for = here.shell.loop.time() - session.opened_at
+    assert row["idle_seconds"] <= row["age_seconds"] <= exists_for + 0.01  # rounded
 
 
 async def receive(here: World) -> bytes:
@@ -75,13 +78,15 @@ async def receive(here: World) -> bytes:
 
 
 async def test_a_pinhole_says_for_whom_it_is_what_asked_for_it_and_when_it_closes(here: World) -> None:
+    began = here.shell.loop.time()
     grant = here.open()
     (row,) = (await here.get("/v1/pinholes"))["pinholes"]
+    took = here.shell.loop.time() - began
     assert row["listen"] == str(grant.listen)
     assert row["target"] == "{}:{}".format(*here.data.getsockname())
     assert (row["allow"], row["peer"], row["state"]) == ([f"{CLIENT}/32"], None, "waiting")
     assert (row["purpose"], row["trigger"], row["transport"]) == ("test-data", "TEST", "tcp")
-    assert 55 < row["expires_seconds"] <= 60
+    assert 59.9 - took < row["expires_seconds"] <= 60
     (session,) = (await here.get("/v1/sessions"))["sessions"]
     assert row["session"] == session["id"]
 

@@ -18,7 +18,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     name = str(tmp_path / "notify") if request.param == "path" else f"@pinhole-test-{os.getpid()}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(name.replace("@", "\0"))
-    sock.settimeout(5)
+    sock.settimeout(30)
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     return sock
 

@@ -26,7 +26,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 async def told(log: Memory) -> dict[str, Any]:
     log.written.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await log.written.wait()
     return log.last("sessions.counted")
 
