@@ -29,7 +29,7 @@ FORMS: tuple[Form, ...] = ("slow", "tunnelled", "fast", "fast_tunnelled")
 """How a call may be set up: H.245 on a connection of its own or within H.225.0, before media or after."""
 PORT = 1720
 SECONDS = 20
-TALK_SECONDS = 1.0
+TALK_SECONDS = 2.0
 HEARD_SECONDS = 0.3
 """How much of that is heard at least, also on a machine that is busy with other things."""
 TREE = programs.UNPACKED / "bullseye"

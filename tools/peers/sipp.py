@@ -22,7 +22,7 @@ FRAME_BYTES = 160
 """G.711: 20 ms of 8,000 samples a second."""
 MEDIA_PORT = 6000
 """Of both parties, each on its own host."""
-HANG_UP_MILLISECONDS = 500
+HANG_UP_MILLISECONDS = 1500
 """From when the last packet is due to the BYE: on a busy machine it goes out late, and its echo comes back later."""
 
 Transport = Literal["udp", "tcp"]
