@@ -60,6 +60,8 @@ def base(release: Release) -> Path:
     with made_once(PLACE / release.number / "base") as (root, unfinished):
         if unfinished:
             words = (
+                "unshare",
+                "--mount",  # what it mounts there is gone with it, even if it is killed
                 "mmdebstrap",
                 "--mode=root",
                 "--variant=minbase",
