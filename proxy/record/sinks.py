@@ -111,7 +111,7 @@ class Sink:
     def close(self) -> None:
         """Write what is queued, within a limit: a full disk must not keep the daemon from ending."""
         self.end()
-        self.wait()
+        self.wait(CLOSE_SECONDS)
 
     def end(self) -> None:
         """Take no more lines, and write those that are queued."""
@@ -119,7 +119,7 @@ class Sink:
             self._closing = True
             self._wake.notify()
 
-    def wait(self, seconds: float = CLOSE_SECONDS) -> None:
+    def wait(self, seconds: float) -> None:
         """Wait until that is done, but no longer than this."""
         self._thread.join(seconds)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
-from tools.lab.gateways import HIDING, ROLES, UDP_IDLE_SECONDS, Gateway, Role
+from tools.lab.gateways import HIDING, ROLES, Gateway, Role
 from tools.peers import dns
 from tools.peers.dns import CLIENTS, MANY, SERVERS
 
@@ -39,13 +39,7 @@ def translating(role: Role) -> Role:
 
 @pytest.fixture(scope="module", params=ROLES, ids=lambda role: role.name)
 def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    with gateways.serving(translating(request.param), "nft") as serving:
-        daemon = serving.daemon
-        short, long = f"udp_idle: {UDP_IDLE_SECONDS}", f"udp_idle: {PATIENCE_SECONDS}"
-        text = daemon.config.read_text()
-        assert short in text
-        daemon.write_file(text.replace(short, long))
-        daemon.command("reload", "-c", str(daemon.config))
+    with gateways.serving(translating(request.param), "nft", idle_seconds=PATIENCE_SECONDS) as serving:
         yield serving
 
 

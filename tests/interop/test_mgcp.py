@@ -4,7 +4,6 @@ carry. RTP that is heard had its pinholes, and nothing else."""
 from __future__ import annotations
 
 import contextlib
-import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -29,23 +28,14 @@ pytestmark = [
 Begins = Literal["agent", "gateway"]
 WAYS = [(role, begins) for role in ROLES for begins in ("agent", "gateway")]
 PACKETS = 10
+IDLE_SECONDS = 120
+"""A media gateway that has told of its restart is not forgotten, however long osmo-mgw begins."""
 EVERY = f'media: ["{LAN4}", "{LAN6}", "{WAN4}", "{WAN6}"]'
 
 
 def naming(role: Role) -> Role:
     """The role with policies by which agents may name any host of either side."""
     return replace(role, policies=lambda lab: role.policies(lab).replace("mgcp: {", f"mgcp: {{{EVERY}, "))
-
-
-@contextlib.contextmanager
-def patient(role: Role) -> Iterator[Gateway]:
-    """A gateway that does not forget a media gateway which has told of its restart, however long osmo-mgw begins."""
-    longer = replace(role, policies=lambda lab: role.policies(lab).replace("idle: 5}", "idle: 120}"))
-    with (
-        unittest.mock.patch.object(gateways, "UDP_IDLE_SECONDS", 120),
-        gateways.serving(longer, "nft") as gateway,
-    ):
-        yield gateway
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ def introduced(site: Site, version: int, domain: str = DOMAIN) -> Iterator[tuple
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0].name}-{way[1]}_begins")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     role, begins = request.param
-    with patient(naming(role)) as gateway:
+    with gateways.serving(naming(role), "nft", idle_seconds=IDLE_SECONDS) as gateway:
         yield Site(gateway, begins)
 
 
@@ -148,7 +138,10 @@ def test_far_ends_that_are_told_later_hear_each_other_too(site: Site, version: i
 @pytest.mark.parametrize("role", [ROUTING, HIDING], ids=lambda role: role.name)
 def test_two_media_gateways_behind_one_gateway_are_joined_by_an_agent_outside(role: Role) -> None:
     """MG15, MG20: with source NAT their media goes by the relays, and one of them has another port than 2427."""
-    with patient(role) as gateway, Speaker(gateway.server, gateway.server.v4, AGENT_PORT) as agent:
+    with (
+        gateways.serving(role, "nft", idle_seconds=IDLE_SECONDS) as gateway,
+        Speaker(gateway.server, gateway.server.v4, AGENT_PORT) as agent,
+    ):
         found: list[At] = []
         for host in gateway.clients:
             with Speaker(host, host.v4, GATEWAY_PORT) as booting:

@@ -17,6 +17,7 @@ from protocols.contract.effects import Effect
 from proxy.host import rules
 from proxy.sessions.listener import DatagramListener, loopback
 from tests.harness.shell import PassOn, Shell, close_all, descriptors
+from tests.harness.waiting import pause
 from tests.netns.kernel_path import KernelPath
 from tests.netns.namespaces import Hosts, Namespace
 
@@ -100,9 +101,11 @@ def unread() -> list[int]:
 
 
 async def silence(sock: socket.socket) -> None:
+    """Nothing comes for a while, and what others have sent meanwhile is read. Fails when something comes."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await _receive(sock)
+    await pause(0)
 
 
 async def _receive(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:

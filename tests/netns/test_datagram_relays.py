@@ -18,7 +18,6 @@ from proxy.config.values import Dnat
 from proxy.pinholes.datagrams import MOST_RELAYS
 from proxy.sockets.reserved import MOST_OF_ONE_CLIENT
 from tests.harness.shell import PassOn
-from tests.harness.waiting import pause
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.netns.test_flows_spoofed import forge
@@ -338,7 +337,6 @@ async def test_a_neighbour_of_the_client_does_not_speak_as_the_peer(hosts: Hosts
         assert (await hear(client))[0] == b"true"
         forge(hosts.client, "lan0", hosts.gateway, peer, at, b"forged")
         await silence(client)
-        await pause(0)
         gateway.shell.pinholes.close("stopped")
         closed = gateway.shell.log.last("pinhole.closed")
         assert (closed["packets_in"], closed["packets_refused"]) == (1, 2)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.media_site import FEW, SECONDS, Mode, Phone, Site, Socket, Talk, Voice, both_are_heard, site
 from tests.netns.namespaces import needs_root
 from tests.netns.traffic import last_heard
@@ -262,13 +263,6 @@ def test_an_interface_that_goes_and_comes_has_its_streams_again(place: Site, sid
         both_in_kernel(place, talk)
 
 
-def until(holds: Any, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_routes_and_routing_rules_of_now_hold(place: Site) -> None:
     """From a second after they have changed. What a route leads elsewhere comes out there."""
     with talking(place) as talk:
@@ -297,14 +291,14 @@ def test_routes_and_routing_rules_of_now_hold(place: Site) -> None:
             (["route", "add", f"{to}/{length}", *via], ["route", "del", f"{to}/{length}", *via]),
         ):
             gateway.run(["ip", f"-{place.version}", *change])
-            until(lambda: not reaches(hearer), within)
+            until(lambda: not reaches(hearer), seconds=within)
             hearer.hears_all(voice)
             elsewhere.hears_all(voice)
             talk.say(talk.caller, MANY)
             assert elsewhere.hears_all(voice) == (MANY if "via" in change else 0)
             assert hearer.is_deaf_to(voice)
             gateway.run(["ip", f"-{place.version}", *back])
-            until(lambda: reaches(hearer), within)
+            until(lambda: reaches(hearer), seconds=within)
             hearer.hears_all(voice)
             assert talk.is_heard(talk.caller, MANY) == MANY
             assert streams(place) >= 2

@@ -9,7 +9,6 @@ import pytest
 
 from protocols.contract.pinholes import Closed, MediaGrant, Refusal
 from tests.harness.media import said
-from tests.harness.waiting import pause
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.media_calls import Call, at, media, party, to
 from tests.netns.namespaces import Hosts, needs_root
@@ -114,7 +113,6 @@ async def test_packets_that_cannot_be_sent_are_lost_and_counted_and_the_stream_g
         for _ in range(2):
             other.sendto(b"lost", to(offered))
         await silence(phone)
-        await pause(0)  # they are read before there is a way again
         hosts.gateway.run("ip", "route", "del", "unreachable", *way)
         other.sendto(b"arrives", to(offered))
         assert (await hear(phone))[0] == b"arrives"

@@ -12,7 +12,6 @@ from protocols.contract.addresses import Endpoint, only
 from protocols.contract.pinholes import Closed, MediaGrant, Party, Refusal, Used
 from proxy.config.schema import Limits
 from proxy.pinholes.media import MediaPlace
-from tests.harness.waiting import pause
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.media_calls import Call, at, media, party, to
 from tests.netns.namespaces import Hosts, needs_root
@@ -79,7 +78,6 @@ async def test_those_of_a_call_that_is_not_answered_are_counted(hosts: Hosts) ->
         for _ in range(3):
             other.sendto(b"early", to(offered))
         await silence(phone)
-        await pause(0)
         call.pinholes.close(offered)
         assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 3
 
@@ -158,7 +156,6 @@ async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(ho
         gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
         phone.sendto(b"hello", to(answered))
         await silence(neighbour)
-        await pause(0)
         assert raised == []
         assert sum(place.counts_in().packets for place in liar.pinholes if isinstance(place, MediaPlace)) == 1
         call.pinholes.end("over")
@@ -179,7 +176,6 @@ async def test_two_calls_that_name_the_places_of_each_other_do_not_go_round_in_c
         gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
         other.sendto(b"hello", to(first))
         await silence(phone)
-        await pause(0)
         assert raised == []
         assert "failed" not in {line.get("reason") for line in gateway.shell.log.lines}
         assert len(call.pinholes) == 4

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-import unittest.mock
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -21,6 +20,8 @@ from tools.peers.mgcp import AGENT_PORT, GATEWAY_PORT, At, Phone, Speaker, descr
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 SECONDS, SILENCE_SECONDS = 10.0, 0.3
+IDLE_SECONDS = 60
+"""Neither a session nor a connection ends because its peers get no processor for a while."""
 RATE = 20
 _numbers = itertools.count(100)
 
@@ -95,21 +96,10 @@ def is_deaf(one: Speaker | Phone) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def patient(role: Role) -> Iterator[Gateway]:
-    """A gateway that ends neither a session nor a connection because its peers get no processor for a while."""
-    longer = replace(role, policies=lambda lab: role.policies(lab).replace("idle: 5}", "idle: 60}"))
-    with (
-        unittest.mock.patch.object(gateways, "UDP_IDLE_SECONDS", 60),
-        gateways.serving(longer, "nft") as gateway,
-    ):
-        yield gateway
-
-
 @pytest.fixture(scope="module", params=[HIDING, ROUTING], ids=lambda role: role.name)
 def lab(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     role: Role = request.param
-    with patient(role) as gateway:
+    with gateways.serving(role, "nft", idle_seconds=IDLE_SECONDS) as gateway:
         yield gateway
 
 
@@ -268,7 +258,7 @@ LISTED = replace(
 def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() -> None:
     """Whoever tells it of a hundred calls is heard twenty times a second. Its media is where `media` says, and its
     gateway has no more connections than it may have."""
-    with patient(LISTED) as gateway:
+    with gateways.serving(LISTED, "nft", idle_seconds=IDLE_SECONDS) as gateway:
         agent_host, outside = gateway.server, gateway.client
         to = str(gateway.dialled(4)), AGENT_PORT
         with (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import unittest.mock
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -42,11 +41,8 @@ def with_few(role: Role) -> Role:
 
 @pytest.fixture(scope="module", params=[ROUTING, HIDING], ids=lambda role: role.name)
 def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    with (
-        # No session ends because its peers get no processor for a while.
-        unittest.mock.patch.object(gateways, "UDP_IDLE_SECONDS", 60),
-        gateways.serving(with_few(request.param), "nft") as gateway,
-    ):
+    # No session ends because its peers get no processor for a while.
+    with gateways.serving(with_few(request.param), "nft", idle_seconds=60) as gateway:
         yield gateway
 
 

@@ -22,7 +22,8 @@ BackendName = Literal["nft", "iptables"]
 BACKENDS: tuple[BackendName, ...] = ("nft", "iptables")
 UDP_IDLE_SECONDS = 2
 """Short, for `Gateway.log_after` waits for it. Calls and registrations keep their sessions for as long as they last."""
-MGCP = "mgcp: {idle: 5}"
+_MGCP_IDLE = "idle: 5"
+MGCP = f"mgcp: {{{_MGCP_IDLE}}}"
 """The same for agents and media gateways, which may be silent for a day."""
 
 
@@ -130,13 +131,19 @@ def _table() -> str:
 
 
 @contextlib.contextmanager
-def serving(role: Role, backend: BackendName, drain_seconds: float = 30) -> Iterator[Gateway]:
+def serving(
+    role: Role, backend: BackendName, drain_seconds: float = 30, idle_seconds: float | None = None
+) -> Iterator[Gateway]:
     """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities. drain_seconds: for
-    relays that are not over at its end."""
+    relays that are not over at its end. idle_seconds: for peers that may be kept from their turn, where nobody waits
+    for silent sessions to end; None: short."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
-        text = f"version: 1\n{_table()}policies:{role.policies(lab)}"
-        text += f"\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}, drain: {drain_seconds}}}"
+        policies, udp_idle = role.policies(lab), UDP_IDLE_SECONDS if idle_seconds is None else idle_seconds
+        if idle_seconds is not None:
+            policies = policies.replace(_MGCP_IDLE, f"idle: {idle_seconds}")
+        text = f"version: 1\n{_table()}policies:{policies}"
+        text += f"\ntimeouts: {{udp_idle: {udp_idle}, drain: {drain_seconds}}}"
         with pinhole(lab, text, backend, unprivileged=True) as daemon:
             line = input_line(reading.load(daemon.config), Backend(backend))
             if line not in daemon.plan():

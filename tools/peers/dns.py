@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,8 +26,8 @@ from tools.peers.programs import program
 Address = IPv4Address | IPv6Address
 PORT = 53
 TRANSPORTS = ("udp", "tcp")
-Question = tuple[str, int]
-"""A name, and the number of a type."""
+Question = tuple[str, str]
+"""A name and a type."""
 
 RECORDS = (
     "www A 203.0.113.5",
@@ -79,7 +77,7 @@ def _zone(*more: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-_FIRST: Question = ("www.example", 1)
+_FIRST: Question = ("www.example", "A")
 """What each server knows the address of."""
 
 
@@ -98,7 +96,7 @@ def _serving(
         try:
             for address in (host.v4, host.v6):
                 for question in known:
-                    for transport in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    for transport in ("+notcp", "+tcp"):
                         _wait_until_it_answers(host, address, question, transport, process)
             yield
         except TimeoutError as late:
@@ -108,33 +106,18 @@ def _serving(
 
 
 def _wait_until_it_answers(
-    host: Host,
-    address: Address,
-    question: Question,
-    transport: socket.SocketKind,
-    process: subprocess.Popen[bytes],
+    host: Host, address: Address, question: Question, transport: str, process: subprocess.Popen[bytes]
 ) -> None:
     """Servers listen at one address after the other, and BIND before it has read its zones. TimeoutError when it has
     ended before, or time has passed."""
-    name, kind = question
-    labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
-    asked = struct.pack("!6H", 1, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1)
-    head = 0
-    if transport is socket.SOCK_STREAM:
-        asked, head = len(asked).to_bytes(2, "big") + asked, 2
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError), host.inside(), socket.socket(family, transport) as asking:
-            asking.settimeout(1)
-            asking.connect((str(address), PORT))
-            asking.sendall(asked)
-            answered = asking.recv(head + 8, socket.MSG_WAITALL)
-            if len(answered) == head + 8 and int.from_bytes(answered[-2:], "big"):  # so many records
-                return
+        said = dig(host, address, *question, "+short", transport, seconds=1)
+        if any(not line.startswith(";") for line in said.splitlines()):  # what dig itself says begins so
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
-    raise TimeoutError(f"{host.name}: {address} does not answer for {name} by {transport.name}")
+    raise TimeoutError(f"{host.name}: {address} does not answer for {question[0]} ({transport})")
 
 
 @contextlib.contextmanager
@@ -153,7 +136,7 @@ def bind(host: Host, more: Sequence[str] = ()) -> Iterator[None]:
         "reverse": "$TTL 3600\n@ SOA ns.example. hostmaster.example. 1 3600 600 86400 60\n@ NS ns.example.\n"
         "5 PTR www.example.\n",
     }
-    known = _FIRST, ("5.113.0.203.in-addr.arpa", 12)
+    known = _FIRST, ("5.113.0.203.in-addr.arpa", "PTR")
     with _serving(host, files, lambda home: [program("named"), "-g", "-n", "1", "-c", str(home / "named.conf")], known):
         yield
 

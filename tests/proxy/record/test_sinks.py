@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     # What a closed sink has written is read in most tests, and its thread may have to wait for a processor.
-    monkeypatch.setattr(Sink.wait, "__defaults__", (60.0,))
+    monkeypatch.setattr(sinks, "CLOSE_SECONDS", 60.0)
 
 
 def a_sink(path: Path, report: Callable[[str], None] = lambda _: None) -> Sink:
