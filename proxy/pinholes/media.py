@@ -238,7 +238,7 @@ class MediaPlace(PartyPlace):
         """A stranger's packets were not passed on."""
         self._count_refused(count)
         # before there is an answer the sender may be the answerer, early
-        if self.is_answered and self._refused == count:
+        if self.is_answered and self._is_first("pinhole.stranger"):
             self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.known}", "dropped")
 
     # -- ends ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ class PartyPlace(TimedMedia):
         super().__init__(table, owner, together)
         self._refused = 0
         """How many packets were not passed on to the party."""
-        self._is_used = self._is_over = self._is_forged = False
+        self._is_used = self._is_over = False
+        self._told: tuple[str, ...] = ()
+        """The rules of which the log has a line: later packets that one refuses are a number in pinhole.closed."""
 
     # -- packets that come ---------------------------------------------------------------------------------------------
 
@@ -40,6 +42,13 @@ class PartyPlace(TimedMedia):
         self._refused += count
         self._table.metrics.strangers.inc(count)
 
+    def _is_first(self, rule: str) -> bool:
+        """Whether a packet that the rule refuses is the first one to be told of."""
+        if rule in self._told:
+            return False
+        self._told += (rule,)
+        return True
+
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
         """Whether a packet that bears this address of the party came by an interface that leads there."""
         side = party.side or Side.SERVER
@@ -48,8 +57,7 @@ class PartyPlace(TimedMedia):
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         """A packet bore a party's address and came by the wrong interface."""
         self._count_refused()
-        if not self._is_forged:
-            self._is_forged = True
+        if self._is_first("pinhole.spoofed"):
             by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
             self._tell_stranger(f"{host} seems to send by {by} to {self.grant.known}", "dropped", "pinhole.spoofed")
 

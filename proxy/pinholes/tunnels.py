@@ -151,7 +151,7 @@ class TunnelPlace(PartyPlace):
     def refuse(self, source: Host, number: int) -> None:
         """A packet was not passed on: of another host, or with an id that is no tunnel's of this one."""
         self._count_refused()
-        if self._refused == 1:  # later ones are a number in pinhole.closed
+        if self._is_first("pinhole.stranger"):
             self._tell_stranger(f"{source} sent to {self.endpoint.host}, id {number}", "dropped")
 
     # -- ends ----------------------------------------------------------------------------------------------------------

@@ -309,6 +309,21 @@ def test_who_bears_a_partys_address_on_the_other_side_is_not_heard(lax: Site, fo
     place.daemon.wait_for("pinhole.closed", pinhole=said["pinhole"], packets_refused=60)
 
 
+@pytest.mark.parametrize("lax", [("S", version) for version in VERSIONS], indirect=True, ids=site_id)
+def test_a_stranger_is_told_of_though_a_forger_came_first(lax: Site) -> None:
+    talk, before = lax.talk(), len(lax.daemon.audit("violation"))
+    hearer, bleed = talk.media[talk.other(lax.far)][0], Voice()
+    stranger = lax.open(lax.lab.server_stranger, 0)
+    for sock in (other_side_of(lax, lax.far, talk), stranger):
+        talk.say(lax.far, 20, sock, bleed)
+        assert hearer.is_deaf_to(bleed)
+    lines = lax.daemon.audit("violation")[before:]
+    assert [line["rule"] for line in lines] == ["pinhole.spoofed", "pinhole.stranger"]
+    assert str(lax.lab.server_stranger.address(lax.version)) in lines[1]["detail"]
+    talk.hang_up()
+    lax.daemon.wait_for("pinhole.closed", pinhole=lines[1]["pinhole"], packets_refused=40)
+
+
 @pytest.mark.parametrize("forged", ["near", "far"])
 def test_nor_does_a_party_move_to_another_port_of_who_bears_its_address_there(lax: Site, forged: str) -> None:
     place = lax
