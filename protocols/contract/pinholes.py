@@ -339,11 +339,18 @@ class Closed:
     `target_` and why the target could not be reached, in the words of `proxy/errors.py`. `used_up`: as many sessions
     came as may come.
 
-    Media may also end by `idle`: all media of the call is silent; by `gave_way`: too many offers waited for an answer;
-    by `no_place`: the new place of a party that moved could not be had. An offerer's place ends all places that were
-    joined to it, with the same word. The engine of SIP closes places when a medium is removed or declined, a re-offer
-    is answered that puts another one in its stead, an offer is refused, another callee is chosen, a callee leaves, or
-    the call is over (`protocols/sip/offers.py`).
+    Media may also end by `idle`: all media of the call is silent (`proxy/pinholes/silence.py`); by `gave_way`: too many
+    offers waited for an answer (`media_offers.py` beside it); by `no_place`: the new place of a party that moved could
+    not be had (`MediaPlace.change`). An offerer's place ends all places that were joined to it, with the same word.
+    The engines close places by what the signalling says:
+
+    - SIP when a medium is removed or declined, a re-offer is answered that puts another one in its stead, an offer is
+      refused, another callee is chosen, a callee leaves, or the call is over (`protocols/sip/offers.py`);
+    - MGCP when a medium is removed, a command that described media is refused or never answered, or the connection is
+      deleted (`protocols/mgcp/media.py`);
+    - H.323 when no channel uses a medium any more, or the call is over (`protocols/h323/media.py`);
+    - RTSP when a stream or its session is over, by the word that the log has for that, and by `not_agreed` when a SETUP
+      is answered otherwise (`protocols/rtsp/sessions.py`, `setup.py`).
     """
     bytes_in: int
     bytes_out: int
