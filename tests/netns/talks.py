@@ -7,8 +7,9 @@ Each raises OSError (time-outs above all) or AssertionError when it does not go 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -87,13 +88,24 @@ def _beside(what: object) -> Iterator[None]:
 
 
 def _serve_ftp(way: Way, listener: socket.socket, payload: bytes) -> None:
-    """One control connection with one transfer, by EPSV or EPRT (RFC 2428)."""
-    control, _ = listener.accept()
-    control.settimeout(way.seconds)
+    """One control connection with one transfer, by EPSV or EPRT (RFC 2428). Others that come before it say nothing: a
+    gateway may still be dialling for a client that has given up."""
+    first = b""
+    while not first:
+        control, _ = listener.accept()
+        with control, control.makefile("rb") as lines:
+            control.settimeout(way.seconds)
+            with contextlib.suppress(ConnectionError):
+                control.sendall(b"220 ready\r\n")
+                first = lines.readline()
+            if first:
+                _serve_control(way, control, itertools.chain((first,), lines), payload)
+
+
+def _serve_control(way: Way, control: socket.socket, lines: Iterable[bytes], payload: bytes) -> None:
     waiting: socket.socket | None = None
     named = ("", 0)
-    with control, control.makefile("rb") as lines, contextlib.ExitStack() as stack:
-        control.sendall(b"220 ready\r\n")
+    with contextlib.ExitStack() as stack:
         for line in lines:
             verb, _, argument = line.decode().strip().partition(" ")
             match verb:
