@@ -122,9 +122,7 @@ REGISTRATION = Shape(
 def of_session(session: Session, now: float) -> Row:
     """The row of a session."""
     peers, let_in, received = session.peers, session.let_in, session.received
-    idle, age = None if session.is_over else session.idle_seconds(now), now - session.opened_at
-    if idle is not None:  # The kernel counts from the connection's begin, and in ticks of its own clock.
-        idle = None if idle == float("inf") else min(idle, age)
+    idle = None if session.is_over else session.idle_seconds(now)
     return {
         "id": session.key,
         "helper": session.helper.name,
@@ -136,7 +134,7 @@ def of_session(session: Session, now: float) -> Row:
         "snat": str(peers.client_as_seen) if peers is not None and peers.is_mapped(Side.CLIENT) else None,
         "dnat": str(peers.server) if peers is not None and peers.server != peers.server_as_seen else None,
         "state": "lingering" if session.is_over else session.state,
-        "age_seconds": _seconds(age),
+        "age_seconds": _seconds(now - session.opened_at),
         "idle_seconds": None if idle is None else _seconds(idle),
         "bytes_from_client": received.get(Side.CLIENT, 0),
         "bytes_from_server": received.get(Side.SERVER, 0),

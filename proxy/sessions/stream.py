@@ -260,10 +260,12 @@ class StreamSession(Session):
         return {side: leg.bytes_received for side, leg in self._legs.items()}
 
     def idle_seconds(self, now: float) -> float | None:
-        """For how long both sides have been silent, as the kernel knows it. None: the server is still being dialled, or
-        the sockets are gone."""
+        """For how long both sides have been silent, as the kernel knows it. None: the server is still being dialled,
+        the sockets are gone, or the kernel does not say."""
         socks = self._relay.sockets if self._relay is not None else [leg.sock for leg in self._legs.values()]
-        return min(map(streams.silent_seconds, socks), default=None)
+        silent = min(map(streams.silent_seconds, socks), default=float("inf"))
+        # The kernel counts from the beginning of the connection, which is older than the session, and by its own clock.
+        return None if silent == float("inf") else min(silent, now - self.opened_at)
 
     def _reset_by(self, side: Side) -> None:
         """The connection of a side has failed, so the session ends. A peer that answers keep-alives no more is logged
