@@ -15,7 +15,7 @@ from proxy.config.schema import Config
 from proxy.host import news
 from proxy.sockets import netlink
 
-_NEW_CONNECTIONS = 1 << 0  # NFNLGRP_CONNTRACK_NEW
+NEW_CONNECTIONS = 1 << 0  # NFNLGRP_CONNTRACK_NEW
 _NFNL_SUBSYS_CTNETLINK = 1
 _HEADER_BYTES = 4  # struct nfgenmsg
 _NUMBER = 0x3FFF  # without the flags that the number of an attribute may have
@@ -23,7 +23,7 @@ _TUPLE_ORIG, _TUPLE_IP, _TUPLE_PROTO = 1, 1, 2
 _SOURCES, _DESTINATIONS = (1, 3), (2, 4)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC, and so on
 _PROTOCOL, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _PROTOCOLS = {6: "tcp", 17: "udp"}
-_SO_RCVBUFFORCE = 33
+SO_RCVBUFFORCE = 33
 _WAITING_BYTES = 1 << 20
 LISTED = 100
 """How many sessions are named. Further ones are only counted."""
@@ -35,9 +35,9 @@ class Passed:
     def __init__(self, config: Config) -> None:
         """Raises OSError without CAP_NET_ADMIN."""
         self._ports = [(entry.protocol.value, ports) for entry in config.served for ports in entry.ports]
-        self._sock = news.socket_for(news.NETLINK_NETFILTER, _NEW_CONNECTIONS)
+        self._sock = news.socket_for(news.NETLINK_NETFILTER, NEW_CONNECTIONS)
         with contextlib.suppress(OSError):
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING_BYTES)
+            self._sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _WAITING_BYTES)
 
     def close(self) -> tuple[int, list[str]]:
         """Stop listening. Returns how many sessions to ports of the session-helper table have begun, and the first of

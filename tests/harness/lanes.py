@@ -14,7 +14,7 @@ from proxy.sockets import packet_info
 from proxy.sockets.endpoint import EVERYBODY, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.readers import Readers
-from tests.harness.waiting import pause
+from tests.harness.waiting import attempts, pause
 
 
 def open_socket(version: int = 4) -> socket.socket:
@@ -46,15 +46,18 @@ class Site:
 
     def endpoint(self, version: int = 4) -> UdpEndpoint:
         """A socket of ours."""
-        while True:
+        for _ in attempts(told="somebody else is given each port that was free"):
             with open_socket(version) as free:
                 at = packet_info.endpoint(free.getsockname())
             try:
-                return UdpEndpoint(self._readers, at, EVERYBODY, self._stranger, True, may_share=False)
+                endpoint = UdpEndpoint(self._readers, at, EVERYBODY, self._stranger, True, may_share=False)
             except OSError as error:
                 # Loopback is the whole machine's: somebody else may have been given the port that was free.
                 if error.errno != errno.EADDRINUSE:
                     raise
+            else:
+                break
+        return endpoint
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         self.strangers.append(source)

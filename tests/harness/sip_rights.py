@@ -23,7 +23,7 @@ from tests.harness.strict_pinholes import StrictPinholes
 MAX_START_BYTES = 10_000
 """Of a stream that are looked at for how it begins."""
 CONTENT_LENGTH = re.compile(rb"(?ims)^(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,5})[ \t]*\r?$.*?\n\r?\n")
-"""And all that stands between it and the body."""
+"""The header field, and all that stands between it and the body."""
 ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -51,7 +51,7 @@ class SipPinholes(MediaPinholes):
 
     def hear(self, side: Side, data: bytes) -> None:
         super().hear(side, data)
-        if found := CONTENT_LENGTH.search(data):  # it may cut an address short, which makes another one of it
+        if found := CONTENT_LENGTH.search(data):  # by its number the body may end within an address
             self._unread.append(data[: found.end() + int(found[1])])
         self._sayings.hear(side, data)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def until(
@@ -15,6 +15,15 @@ def until(
     while not holds():
         assert time.monotonic() < end, told if isinstance(told, str) else told()
         time.sleep(0.01)
+
+
+def attempts(
+    count: int = 10, told: str | Callable[[], object] = "this machine is too busy for what has to come in time"
+) -> Iterator[int]:
+    """Number the attempts at what has to be done in time by a process that may get no turn meanwhile. Whoever succeeds
+    leaves the loop. Raises AssertionError with what is `told` after so many."""
+    yield from range(1, count + 1)
+    raise AssertionError(told if isinstance(told, str) else told())
 
 
 async def pause(seconds: float) -> None:

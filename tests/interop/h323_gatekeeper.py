@@ -186,7 +186,8 @@ class Gatekeeper:
     def unregister(self, number: str) -> None:
         """End the registration of an endpoint, for good (URQ)."""
         self._ended.add(number)
-        identifier = next(name for name, (numbers, _) in list(self._of.items()) if number in numbers)
+        known = list(self._of.items())  # its thread may register somebody meanwhile
+        identifier = next(name for name, (numbers, _) in known if number in numbers)
         at = self._forget(identifier)
         assert at is not None
         self._number += 1

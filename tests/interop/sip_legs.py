@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from protocols.contract.addresses import Network
-from proxy.command.client import ask
 from proxy.errors import PinholeError
 from tests.interop.wire import headers, written
 from tools.lab import conversations, datagrams
@@ -194,10 +193,10 @@ def captured(gateway: Gateway) -> Iterator[Legs]:
     with gateway.lab.gateway.capture("lan0") as lan, gateway.lab.gateway.capture("wan0") as wan:
         yield legs
         for _ in range(ROUNDS):
-            # It answers when it has read what had come to it: on a busy machine it may be kept from that for longer
-            # than all these rounds take.
+            # The daemon answers when it has read what had come to it. On a busy machine it may be kept from that for
+            # longer than all these rounds take.
             with contextlib.suppress(PinholeError):
-                ask(f"{gateway.daemon.directory}/control.sock", "GET", "v1/status")
+                gateway.daemon.look()
             legs.lan += lan.collect()
             legs.wan += wan.collect()
             if legs.are_complete():

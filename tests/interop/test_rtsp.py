@@ -115,8 +115,9 @@ def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway, versi
     for port in {one.source[1] for one in sent if one.source[0] == gateway.server.address(version)}:
         from_port = [one.payload for one in sent if one.source == (gateway.server.address(version), port)]
         passed = [payload for payload in from_port if payload in to_client]
-        # Nothing is lost but what came behind the client's end, which a server may be late to hear of.
-        assert passed == from_port[: len(passed)]
+        # Nothing is lost but what came behind the client's end, which a server may be late to hear of. RTCP, at an odd
+        # port, may even begin then.
+        assert (passed or port % 2) and passed == from_port[: len(passed)], port
     opening = [one.payload for one in came if one.source[0] == gateway.client.address(version)]
     assert len([payload for payload in opening if len(payload) == 200]) >= 5  # RT28
     arrived = [one.payload for one in sent if one.destination[0] == gateway.server.address(version)]

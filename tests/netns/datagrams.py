@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from socket import socket as Socket
@@ -98,6 +99,31 @@ def unread() -> list[int]:
     tables = [Path(f"/proc/thread-self/net/{name}").read_text().splitlines()[1:] for name in ("udp", "udp6")]
     waiting = [int(line.split()[4].partition(":")[2], 16) for lines in tables for line in lines]
     return [size for size in waiting if size]
+
+
+async def while_busy(step: Callable[[], object], seconds: float) -> float:
+    """Something comes by this step while the gateway hears somebody else, for so long. Returns when it had come, by the
+    monotonic clock: never, if what it was for was over before."""
+    busy, caller = socket.socketpair()
+    done = asyncio.Event()
+    came = float("inf")
+
+    def hear_somebody_else() -> None:
+        nonlocal came
+        end = time.monotonic() + seconds
+        step()
+        while time.monotonic() < end:
+            if unread():
+                came = min(came, time.monotonic())
+            time.sleep(0.01)
+        done.set()
+
+    with busy, caller:
+        asyncio.get_running_loop().add_reader(busy, hear_somebody_else)
+        caller.send(b"x")
+        await done.wait()
+        asyncio.get_running_loop().remove_reader(busy)
+    return came
 
 
 async def silence(sock: socket.socket) -> None:

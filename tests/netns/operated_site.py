@@ -12,13 +12,13 @@ from proxy.config.schema import default_table
 from tests.netns import media_site
 from tools.lab import Lab, pinhole
 
-CONFIG = """policies:
+_CONFIG = """policies:
   - {name: no-files, from: [lan0], helpers: tftp, destination: 198.51.100.3, action: deny}
   - name: one
     from: [lan0]
     snat: interface
     action: accept
-    options: {tftp: {open_seconds: 3}, irc: {dcc: allow}, pmap: {hold: 1}}
+    options: {tftp: {open_seconds: TFTP_OPEN}, irc: {dcc: allow}, pmap: {hold: PMAP_HOLD}}
 ports: 40000-42999
 limits: {pinholes_per_session: 4}
 session-helpers:
@@ -26,10 +26,16 @@ session-helpers:
     f"  - {{id: {entry.id}, name: {entry.name}, protocol: {entry.protocol.value}, port: {entry.ports[0]}}}\n"
     for entry in default_table(HELPERS)
 )
-"""Entries that are off by themselves are on here. A transfer that does not begin is asked about while it still may, for
-which a busy machine needs a while, and is then waited for until it may not any more."""
+"""Entries that are off by themselves are on here."""
 LINE_OF_POLICY = 3
 """Where policy `one` stands in it."""
+
+
+def config(tftp_open: float = 3, pmap_hold: float = 1) -> str:
+    """tftp_open: for how many seconds a transfer may begin. One that does not is asked about while it still may, for
+    which a busy machine needs a while, and is then waited for until it may not any more. pmap_hold: for how many a
+    service stands that nobody uses."""
+    return _CONFIG.replace("TFTP_OPEN", str(tftp_open)).replace("PMAP_HOLD", str(pmap_hold))
 
 
 class Here(media_site.Site):
@@ -55,7 +61,7 @@ class Here(media_site.Site):
 @contextlib.contextmanager
 def operated() -> Iterator[Here]:
     """Such a gateway, which drops all else."""
-    with Lab("routed") as lab, pinhole(lab, CONFIG, unprivileged=True) as daemon:
+    with Lab("routed") as lab, pinhole(lab, config(), unprivileged=True) as daemon:
         daemon.lock_down()
         found = Here(lab, daemon, "S", 4)
         try:

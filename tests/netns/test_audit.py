@@ -23,6 +23,7 @@ from tests.netns.namespaces import needs_root
 from tests.netns.test_daemon import HALF, HeldServer, read
 from tests.netns.test_sip_attacks import RTP, Site, site
 from tools.lab import Daemon, Lab, pinhole
+from tools.lab.daemon import whole_lines
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -312,9 +313,7 @@ def test_a_reload_takes_the_log_elsewhere_and_ends_nothing(lab: Lab, unprivilege
         assert daemon.audit()[0]["event"] == "config.reloaded"
 
         def numbers() -> list[int]:
-            texts = before.read_text().splitlines(keepends=True)
-            lines = [json.loads(text) for text in texts if text.endswith("\n")] + daemon.audit()
-            return [line["seq"] for line in lines]
+            return [line["seq"] for line in [*whole_lines(before), *daemon.audit()]]
 
         # What is left for the old place is written beside what comes to the new one.
         until(lambda: (found := numbers()) == list(range(1, len(found) + 1)), numbers)

@@ -28,6 +28,7 @@ from tests.harness.dcerpc_messages import (
     response,
     tower,
 )
+from tests.harness.waiting import attempts
 from tests.netns.namespaces import needs_root
 from tools.lab import Host, gateways
 from tools.lab.gateways import Gateway, Role
@@ -38,7 +39,6 @@ SECONDS = 10
 SOON_SECONDS = 0.3
 HOLD, LONG_HOLD = 1.0, 60.0
 """For the stranger, in tests that wait until its endpoint is gone, and for the client, in those that do not."""
-ATTEMPTS = 5
 CALLBACK = 5000
 
 
@@ -152,20 +152,14 @@ def test_an_endpoint_is_there_while_it_is_used_and_some_time_longer(site: Site) 
     """DC34: a connection keeps it open; after the last one it stands for `hold`, and then it is gone."""
     service = site.listener(site.gateway.server, 49160)
     _, client = site.gateway.clients
-
-    def reached() -> contextlib.ExitStack:
+    # This process may be kept waiting for longer than the endpoint stands. One that stands is reached.
+    for attempt in attempts(told="the endpoint is closed whenever its client comes"):
         said = site.maps(tower(at=(site.inside, 49160)), by=client)
         assert socket.inet_aton(site.known) in said and socket.inet_aton(site.inside) not in said
-        return site.connected(service, client, (site.known, 49160))
-
-    for attempt in range(1, ATTEMPTS):
-        try:
-            near = reached()
+        with contextlib.suppress(OSError):
+            near = site.connected(service, client, (site.known, 49160))
             break
-        except OSError:  # this process was kept waiting for longer than the endpoint stands, or else it would stand
-            site.told("pinhole.closed", attempt)
-    else:
-        near = reached()
+        site.told("pinhole.closed", attempt)
     time.sleep(HOLD + 0.3)
     site.connected(service, client, (site.known, 49160)).close()
     number = site.number(49160)

@@ -19,7 +19,7 @@ from tests.netns.connections import read_all
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.media_site import Voice
 from tests.netns.namespaces import needs_root
-from tests.netns.operated_site import CONFIG, LINE_OF_POLICY, Here, operated
+from tests.netns.operated_site import LINE_OF_POLICY, Here, config, operated
 from tests.netns.tns_talk import calling, listening, redirected, to
 from tools.peers.tns_packets import accept
 
@@ -84,20 +84,15 @@ def a_redirect(here: Here) -> Iterator[str]:
             read_all(again, len(accept()))
 
 
-def reload(here: Here, text: str) -> None:
-    here.daemon.write_config(text)
-    here.daemon.command("reload", "-c", str(here.daemon.config))
-
-
 @contextlib.contextmanager
 def patiently(here: Here) -> Iterator[None]:
-    """Holes that nobody uses stand for longer than the second that is theirs here, which may be over before they are
-    looked at."""
-    reload(here, CONFIG.replace("open_seconds: 1}", "open_seconds: 60}").replace("hold: 1}", "hold: 60}"))
+    """Holes that nobody uses stand for longer than the few seconds that are theirs here, which may be over before they
+    are looked at."""
+    here.daemon.reload(config(tftp_open=60, pmap_hold=60))
     try:
         yield
     finally:
-        reload(here, CONFIG)
+        here.daemon.reload(config())
 
 
 @contextlib.contextmanager

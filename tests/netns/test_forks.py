@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -38,19 +37,7 @@ def nobody_asks(lab: Lab, daemon: Daemon) -> bool:
 
 
 def kept(pid: int) -> dict[str, object]:
-    """What a process has from whoever began it, and what it has made of that: what it has is what stays."""
-    found: list[dict[str, object]] = []
-
-    def is_settled() -> bool:
-        with contextlib.suppress(FileNotFoundError):  # a descriptor that was closed while they were read
-            found.append(kept_now(pid))
-        return len(found) >= 10 and all(one == found[-1] for one in found[-10:])
-
-    until(is_settled)
-    return found[-1]
-
-
-def kept_now(pid: int) -> dict[str, object]:
+    """What a process has from whoever began it, and what it has made of that."""
     process = Path(f"/proc/{pid}")
     lines = (process / "status").read_text().splitlines()
     return {

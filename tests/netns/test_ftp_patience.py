@@ -24,19 +24,18 @@ from tests.netns.ftp_talk import (
 )
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
+from tools.lab.daemon import LONGEST_WAIT_SECONDS
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 PAYLOAD = b"x" * 300_000
 PORT = 40017
-LONGEST_SECONDS = 60.0
-"""For what is sure to come, whatever else the machine has to do."""
 
 
 @pytest.fixture(autouse=True)
 def peers_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server waits for who dials late, though the machine takes three times as long for what happens before."""
-    monkeypatch.setattr(ftp_talk, "SECONDS", LONGEST_SECONDS)
+    monkeypatch.setattr(ftp_talk, "SECONDS", LONGEST_WAIT_SECONDS)
 
 
 @contextlib.contextmanager
@@ -99,7 +98,7 @@ def fetch(client: ftplib.FTP, keep_alive: bytes) -> bytes:
 def test_downloads_go_on_after_commands_that_nobody_answers(snat: str, is_passive: bool, keep_alive: str) -> None:
     command = keep_alive.encode()
     with gateway(snat) as (lab, daemon), server(lab.server, swallowing(command.split()[0])):
-        with lab.client.inside(), ftplib.FTP(timeout=LONGEST_SECONDS) as client:
+        with lab.client.inside(), ftplib.FTP(timeout=LONGEST_WAIT_SECONDS) as client:
             client.connect(str(lab.server.v4))
             client.login("u", "p")
             client.set_pasv(is_passive)
@@ -162,7 +161,7 @@ def test_a_server_that_dials_late_gets_through_while_its_transfer_is_pending(sna
             served.port = numbers(line)
             return b"200 fine\r\n"
         if line.startswith(b"RETR"):
-            assert recalled.wait(LONGEST_SECONDS) and served.port is not None
+            assert recalled.wait(LONGEST_WAIT_SECONDS) and served.port is not None
             with dial(served.host, *served.port) as data:
                 data.sendall(b"from tape")
             return b"150 go\r\n226 done\r\n"
@@ -174,7 +173,7 @@ def test_a_server_that_dials_late_gets_through_while_its_transfer_is_pending(sna
         Talk(lab.client, str(lab.server.v4)) as talk,
         serving(lab.client, PORT) as waiting,
     ):
-        waiting.settimeout(LONGEST_SECONDS)
+        waiting.settimeout(LONGEST_WAIT_SECONDS)
         assert talk.ask(f"PORT 10,1,0,2,{PORT >> 8},{PORT & 255}").startswith("200")
         talk.send(b"RETR tape\r\n")
         let_pinholes_expire(lab, daemon, 3)

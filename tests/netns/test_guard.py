@@ -1,5 +1,5 @@
 """`pinhole net guard` beside a daemon that may change nothing: what somebody takes away of rules and routes is back
-within a second, and the daemon says so."""
+at once, and the daemon says so."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from proxy.host.news import NETLINK_NETFILTER
+from proxy.host.passed import NEW_CONNECTIONS
 from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, fate, server
 from tests.netns.guard_site import ALL, LONGEST_SECONDS, Kept, is_read, kept_site
@@ -31,8 +32,6 @@ TRACKED = (
 )
 LEAST_BYTES_OF_NEWS = 700
 """What the kernel counts for the news of one route."""
-NEW_CONNECTIONS = 1
-"""The group of the netlink sockets that are told of them (NF_NETLINK_CONNTRACK_NEW)."""
 
 
 @pytest.fixture(scope="module", params=["nft", "iptables"])
@@ -91,7 +90,7 @@ def test_so_are_routes(kept: Kept, command: str) -> None:
 
 
 def changes(kept: Kept) -> list[dict[str, Any]]:
-    """What the log says of rules and routes: `rules.missing` and `rules.restored` in turn."""
+    """What the log says of rules and routes: each `rules.restored` stands behind what was missing last."""
     return [line for line in kept.daemon.audit() if line["event"] in ("rules.missing", "rules.restored")]
 
 
@@ -104,6 +103,7 @@ def back_at_once(kept: Kept, command: str) -> None:
         assert talk.ask("NOOP").startswith("200")  # it has outlived that
     until(lambda: kept.status("net", "status") == kept.status("status") == 0)
     told = changes(kept)[before:]
+    assert (told[0]["event"], told[-1]["event"]) == ("rules.missing", "rules.restored"), told
     for missing, line in itertools.pairwise(told):
         if line["event"] == "rules.restored":
             assert (line["by"], line["seconds"] < LONGEST_SECONDS) == ("guard", True), line

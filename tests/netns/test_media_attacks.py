@@ -14,7 +14,6 @@ from proxy.sockets.routes import KEPT_SECONDS
 from tests.harness.sip_flow import SDP, message
 from tests.harness.waiting import until
 from tests.netns.media_site import (
-    SECONDS,
     SITES,
     VERSIONS,
     Mode,
@@ -58,7 +57,6 @@ class Service:
                 return
 
     def answers(self, client: Socket) -> bool:
-        client.socket.settimeout(SECONDS)
         client.socket.sendto(b"are you there", self.at)
         try:
             return client.socket.recv(100) == b"are you there"

@@ -256,7 +256,7 @@ LISTED = replace(
 
 
 def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() -> None:
-    """Whoever tells it of a hundred calls is heard twenty times a second. Its media is where `media` says, and its
+    """Whoever tells it of three hundred calls is heard twenty times a second. Its media is where `media` says, and its
     gateway has no more connections than it may have."""
     with gateways.serving(LISTED, "nft", idle_seconds=IDLE_SECONDS) as gateway:
         agent_host, outside = gateway.server, gateway.client
@@ -266,7 +266,7 @@ def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() 
             Speaker(outside, outside.v4, GATEWAY_PORT) as mgw,
         ):
             began = time.monotonic()
-            for number in range(1, 101):
+            for number in range(1, 301):
                 mgw.say(f"NTFY {number} aaln/1@gw MGCP 1.0\r\nX: 1\r\nO: hd\r\n", to)
             gateway.daemon.wait_for("violation", rule="mgcp.rate")
             heard = 0

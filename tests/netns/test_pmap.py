@@ -15,7 +15,6 @@ import pytest
 
 from protocols.pmap.options import PmapOptions
 from protocols.pmap.wire import MAX_CALL_BYTES, number, record
-from proxy.command.client import ask
 from tests.harness.pmap_messages import (
     CALLIT,
     DUMP,
@@ -141,16 +140,11 @@ class Site:
     @contextlib.contextmanager
     def lasting(self, hold: float = PATIENCE, idle: float = PATIENCE) -> Iterator[None]:
         """What sessions open that begin in here stands for so long."""
-        self._reload(hold, idle)
+        self.daemon.reload(text_of(self.lab, self.is_published, self.snat, hold, idle))
         try:
             yield
         finally:
-            self._reload(PATIENCE, PATIENCE)
-
-    def _reload(self, hold: float, idle: float) -> None:
-        self.daemon.write_config(text_of(self.lab, self.is_published, self.snat, hold, idle))
-        answer = ask(f"{self.daemon.directory}/control.sock", "POST", "v1/reload")
-        assert answer["ok"], answer
+            self.daemon.reload(text_of(self.lab, self.is_published, self.snat, PATIENCE, PATIENCE))
 
     # -- the log -------------------------------------------------------------------------------------------------------
 

@@ -65,7 +65,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def keeper_of(pid: int) -> int:
-    """Beside the one that watches the rules, which is born with all of root's rights and soon gives them up."""
+    """The process that may change owners. The one that watches the rules is born with all of root's rights as well, and
+    soon gives them up."""
     found: list[int] = []
 
     def is_alone() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
+from tools.lab.daemon import whole_lines
 
 pytestmark = [pytest.mark.netns, needs_root]
 
@@ -27,11 +27,6 @@ NARROW = "policies: [{name: narrow, from: [lan0], source: 10.1.0.77, action: acc
 def lab_and_daemon() -> Iterator[tuple[Lab, Daemon]]:
     with Lab() as lab, pinhole(lab, ALL) as daemon:
         yield lab, daemon
-
-
-def lines(log: Path) -> list[dict[str, Any]]:
-    """All that are whole: the daemon may be about to write another one."""
-    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def reload(daemon: Daemon, text: str, at: str) -> dict[str, Any]:
@@ -55,11 +50,11 @@ def test_the_log_and_the_control_socket_move_during_a_session(unprivileged: bool
             until(lambda: not Path(control).exists())  # it goes a moment after the listener
             assert talk.ask("NOOP").startswith("200")
         assert ask(other, "GET", "v1/status")["audit_lines_lost"] == 0
-        until(lambda: "session.closed" in [line["event"] for line in lines(log)], log.read_text)
-        assert lines(log)[0]["event"] == "config.reloaded"
-        assert "config.reloaded" not in [line["event"] for line in lines(daemon.log)]
+        until(lambda: "session.closed" in [line["event"] for line in whole_lines(log)], log.read_text)
+        assert next(whole_lines(log))["event"] == "config.reloaded"
+        assert "config.reloaded" not in [line["event"] for line in whole_lines(daemon.log)]
         # No line is missing between the two files, and none is in both.
-        numbers = [line["seq"] for line in (*lines(daemon.log), *lines(log))]
+        numbers = [line["seq"] for line in (*whole_lines(daemon.log), *whole_lines(log))]
         assert numbers == list(range(1, len(numbers) + 1))
         # Back again, and the first file goes on.
         assert reload(daemon, f"audit: {{to: {daemon.log}}}\ncontrol: {control}\n", other)["ok"]

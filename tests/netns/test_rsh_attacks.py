@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import RESERVED_PORTS
-from proxy.command import client as control_client
 from proxy.sockets.reserved import MOST_OF_ONE_CLIENT
 from tests.netns.connections import is_reset, read
 from tests.netns.ftp_talk import SECONDS, fate, serving
@@ -311,5 +310,4 @@ def test_of_rexec_no_way_leads_to_a_low_port(gate: Site, port: str, said: bytes,
 
 def test_nothing_of_it_is_left(gate: Site) -> None:
     gate.daemon.until(sessions=0, pinholes=0)
-    status = control_client.ask(f"{gate.daemon.directory}/control.sock", "GET", "status")
-    assert status["ports_leased"] == 0
+    assert gate.daemon.look()["ports_leased"] == 0

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from protocols.sane.wire import Code
-from proxy.command import client as control_client
 from tests.harness.sane_messages import init, initialized, start, started, string, words
 from tests.netns.connections import is_reset, read
 from tests.netns.ftp_talk import SECONDS, fate, serving
@@ -274,5 +273,4 @@ def test_what_has_no_form_passes_and_opens_nothing_any_more(gate: Site) -> None:
 
 def test_nothing_of_it_is_left(gate: Site) -> None:
     gate.daemon.until(sessions=0, pinholes=0)
-    status = control_client.ask(f"{gate.daemon.directory}/control.sock", "GET", "status")
-    assert status["ports_leased"] == 0
+    assert gate.daemon.look()["ports_leased"] == 0

@@ -19,12 +19,12 @@ from tests.harness.pcap import Datagram, datagrams
 from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
+from tools.lab.daemon import LONGEST_WAIT_SECONDS
 from tools.peers import sipp
 
 SNGREP = PROMTOOL.with_name("sngrep")
 PACKETS = 20
 WATCHED = ("rules", "routes")
-SECONDS = 60
 MESSAGES = 6
 """INVITE, 180, 200, ACK, BYE, 200."""
 
@@ -88,7 +88,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             until(lambda: lab.gateway.is_all_read(9060))
             until(lambda: are_written(written), "sngrep has not written down all messages")
             sngrep.send_signal(signal.SIGINT)
-            said = sngrep.communicate(timeout=SECONDS)[0]
+            said = sngrep.communicate(timeout=LONGEST_WAIT_SECONDS)[0]
             yield Watched(lab, daemon, datagrams(written, 5060), said, metrics)
 
 
@@ -135,7 +135,11 @@ def test_the_daemon_is_alive_and_ready_until_rules_are_gone(watched: Watched) ->
     assert json.loads(page(watched.lab, "healthz")) == {"alive": True}
     all_well = {"ready": True, "checks": dict.fromkeys(("listeners", "rules", "audit", "loop"), "ok")}
     # It is not ready when it got no processor for a while within the last ten seconds.
-    until(lambda: json.loads(page(watched.lab, "readyz")) == all_well, lambda: page(watched.lab, "readyz"), SECONDS)
+    until(
+        lambda: json.loads(page(watched.lab, "readyz")) == all_well,
+        lambda: page(watched.lab, "readyz"),
+        LONGEST_WAIT_SECONDS,
+    )
     until(lambda: {series(page(watched.lab, "metrics"))[watches(what)] for what in WATCHED} == {1})
     watched.lab.gateway.run(("nft", "flush", "ruleset"))
     watched.daemon.wait_for("rules.missing")
@@ -145,4 +149,8 @@ def test_the_daemon_is_alive_and_ready_until_rules_are_gone(watched: Watched) ->
     assert series(page(watched.lab, "metrics"))["pinhole_rules_missing"] > 0
     watched.daemon.net_up()
     watched.daemon.wait_for("rules.restored")
-    until(lambda: json.loads(page(watched.lab, "readyz"))["ready"], lambda: page(watched.lab, "readyz"), SECONDS)
+    until(
+        lambda: json.loads(page(watched.lab, "readyz"))["ready"],
+        lambda: page(watched.lab, "readyz"),
+        LONGEST_WAIT_SECONDS,
+    )

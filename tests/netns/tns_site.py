@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from proxy.command import client as control_client
 from tests.harness.waiting import until
 from tests.netns.connections import read_all
 from tests.netns.tns_talk import calling, listening, passes
@@ -43,7 +42,7 @@ class Site:
         return not any(status[name] for name in ("sessions", "pinholes", "ports_leased"))
 
     def _status(self) -> dict[str, Any]:
-        return control_client.ask(f"{self.daemon.directory}/control.sock", "GET", "status")
+        return self.daemon.look()
 
     def told(self, event: str) -> list[dict[str, Any]]:
         """The lines of this test, once its sessions have ended."""

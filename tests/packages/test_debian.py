@@ -175,7 +175,7 @@ def test_killed_it_is_started_again_and_the_daemon_finds_it(site: Site) -> None:
     known = len(site.machine.audit("pinhole.closed"))
 
     def is_carried() -> bool:
-        """A call lasts for half a second, within which a busy machine may leave the daemon without its turn."""
+        """All audio of a call comes within a moment, for which a busy machine may leave the daemon without a turn."""
         site.call()
         return any(line.get("packets_in_kernel") for line in site.machine.audit("pinhole.closed")[known:])
 

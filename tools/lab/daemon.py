@@ -41,7 +41,7 @@ are counted and not seconds: one that gets no processor for as long gives no ans
 LONGEST_WAIT_SECONDS = 60
 """For what is sure to come, whatever else the machine has to do."""
 SAYS_KERNEL_PATH = ("daemon.started", "fastpath.back", "fastpath.lost")
-LINES = ("lan0", "wan0")
+INTERFACES = ("lan0", "wan0")
 """Where clients are, and where servers are."""
 KernelPath = Literal["off", "tcx", "clsact"]
 """Whether media passes in the kernel, and by which way the program is attached there."""
@@ -98,6 +98,11 @@ class Daemon:
         """`text`: the whole configuration."""
         self.config.write_text(_without_kernel_path(text) if self.kernel_path == "off" else text)
 
+    def reload(self, text: str) -> None:
+        """Put another configuration in force (`write_config`)."""
+        self.write_config(text)
+        self.command("reload", "-c", str(self.config))
+
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`pinhole WORDS` on the gateway."""
         if self._tree == ROOT:
@@ -144,7 +149,7 @@ class Daemon:
             # A daemon waits two seconds for a holder; on a busy machine one may come later than that. The tables come
             # first, and then one interface after the other.
             is_there = said.get("fastpath") == "on" or said["event"] == "fastpath.back"
-            if is_there and set(LINES) <= set(self._look()["fastpath"]["interfaces"]):
+            if is_there and set(INTERFACES) <= set(self.look()["fastpath"]["interfaces"]):
                 return
             if said.get("fastpath_reason") == "configured_off":
                 return
@@ -222,11 +227,11 @@ class Daemon:
         """Return when all that has happened is in the log, unless nothing can be written or nobody answers."""
         with contextlib.suppress(PinholeError):
             for _ in range(LOOKS_TO_WRITE):
-                if not self.is_running() or not self._look().get("audit_lines_waiting"):
+                if not self.is_running() or not self.look().get("audit_lines_waiting"):
                     break
                 time.sleep(0.01)
 
-    def _look(self) -> dict[str, Any]:
+    def look(self) -> dict[str, Any]:
         """The daemon's status, without a command. Raises PinholeError."""
         return ask(f"{self.directory}/control.sock", "GET", "v1/status")
 
@@ -238,11 +243,8 @@ class Daemon:
         ]
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """All that are whole, one after the other: a log of hours is not to be held at once. Half a line is the end,
-        even if the other half is written at this moment: by itself that is no line."""
         if self.log.exists():
-            with self.log.open() as lines:
-                yield from map(json.loads, itertools.takewhile(lambda line: line.endswith("\n"), lines))
+            yield from whole_lines(self.log)
 
     def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:
         """The newest such line, when there are `count` of them. Raises TimeoutError with the end of the log."""
@@ -278,6 +280,13 @@ class Daemon:
         answer = json.loads(said.stdout)
         assert isinstance(answer, dict)
         return answer
+
+
+def whole_lines(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of an audit log, one after the other: a log of hours is not to be held at once. Half a line is the end,
+    even if the other half is written at this moment: by itself that is no line."""
+    with log.open() as lines:
+        yield from map(json.loads, itertools.takewhile(lambda line: line.endswith("\n"), lines))
 
 
 def _without_kernel_path(text: str) -> str:

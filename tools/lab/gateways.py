@@ -22,9 +22,9 @@ BackendName = Literal["nft", "iptables"]
 BACKENDS: tuple[BackendName, ...] = ("nft", "iptables")
 UDP_IDLE_SECONDS = 2
 """Short, for `Gateway.log_after` waits for it. Calls and registrations keep their sessions for as long as they last."""
-_MGCP_IDLE = "idle: 5"
-MGCP = f"mgcp: {{{_MGCP_IDLE}}}"
-"""The same for agents and media gateways, which may be silent for a day."""
+MGCP_IDLE_SECONDS = 5
+MGCP = "mgcp: {idle: MGCP_IDLE}"
+"""The same for agents and media gateways, which may be silent for a day: `serving` has the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +139,9 @@ def serving(
     for silent sessions to end; None: short."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
-        policies, udp_idle = role.policies(lab), UDP_IDLE_SECONDS if idle_seconds is None else idle_seconds
-        if idle_seconds is not None:
-            policies = policies.replace(_MGCP_IDLE, f"idle: {idle_seconds}")
+        policies = role.policies(lab).replace("MGCP_IDLE", str(idle_seconds or MGCP_IDLE_SECONDS))
         text = f"version: 1\n{_table()}policies:{policies}"
-        text += f"\ntimeouts: {{udp_idle: {udp_idle}, drain: {drain_seconds}}}"
+        text += f"\ntimeouts: {{udp_idle: {idle_seconds or UDP_IDLE_SECONDS}, drain: {drain_seconds}}}"
         with pinhole(lab, text, backend, unprivileged=True) as daemon:
             line = input_line(reading.load(daemon.config), Backend(backend))
             if line not in daemon.plan():

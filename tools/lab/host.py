@@ -9,7 +9,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -174,13 +174,21 @@ class Host:
     ) -> None:
         """Until the process, or what it started, does so. sockets: with how many, for a program that has one for IPv4
         and then another one for IPv6. TimeoutError when it has ended before, or time has passed."""
+        told = f"nobody waits on {transport} {port}"
+        self.wait_until(lambda: self._bound(transport, port) >= sockets, process, told, seconds)
+
+    def wait_until(
+        self, holds: Callable[[], bool], process: subprocess.Popen[Any], told: str, seconds: float = START_SECONDS
+    ) -> None:
+        """Until it holds, which is the process's doing. TimeoutError with what is `told` when that has ended before, or
+        time has passed."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and process.poll() is None:
-            if self._bound(transport, port) >= sockets:
+            if holds():
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
-        raise TimeoutError(f"{self.name}: nobody waits on {transport} {port}")
+        raise TimeoutError(f"{self.name}: {told}")
 
     def sysctl(self, name: str, value: int | str) -> None:
         """Set a value below `net`, such as `ipv4.ip_forward`."""

@@ -11,14 +11,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.lab.host import START_SECONDS
 from tools.peers import programs
 from tools.peers.ftp import SECONDS
 from tools.peers.programs import program
@@ -110,14 +108,12 @@ def _wait_until_it_answers(
 ) -> None:
     """Servers listen at one address after the other, and BIND before it has read its zones. TimeoutError when it has
     ended before, or time has passed."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
+
+    def answers() -> bool:
         said = dig(host, address, *question, "+short", transport, seconds=1)
-        if any(not line.startswith(";") for line in said.splitlines()):  # what dig itself says begins so
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-    raise TimeoutError(f"{host.name}: {address} does not answer for {question[0]} ({transport})")
+        return any(not line.startswith(";") for line in said.splitlines())  # what dig itself says begins so
+
+    host.wait_until(answers, process, f"{address} does not answer for {question[0]} ({transport})")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from tools.lab import Host
-from tools.lab.host import START_SECONDS
 from tools.peers.ftp import SECONDS, TransferFailed
 from tools.peers.programs import UNPACKED
 
@@ -125,8 +123,8 @@ def vlc_server(host: Host) -> Iterator[None]:
 def _wait_until_described(host: Host, process: subprocess.Popen[bytes]) -> None:
     """VLC listens before it knows what there is to play. NotPlayed when it does not come to know."""
     asked = f"DESCRIBE {url(host.v4, 'live', port=VLC_PORT)} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
+
+    def is_described() -> bool:
         said = b""
         with (
             contextlib.suppress(OSError),
@@ -137,10 +135,13 @@ def _wait_until_described(host: Host, process: subprocess.Popen[bytes]) -> None:
             while data := asking.recv(65536):
                 said += data
                 if b"m=video" in said:
-                    return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-    raise NotPlayed("VLC has nothing to play")
+                    return True
+        return False
+
+    try:
+        host.wait_until(is_described, process, "VLC has nothing to play")
+    except TimeoutError as late:
+        raise NotPlayed(str(late)) from late
 
 
 # -- clients -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from proxy.control.server import ROWS_AT_ONCE, Control
 from proxy.control.shapes import Field, Kind, Row, Shape
 from proxy.errors import SocketError
 from tests.harness.control_client import ask
+from tests.harness.shell import SECONDS
 
 ROW = Shape("row", "A row.", {"id": Field(Kind.INTEGER, "Its number"), "who": Field(Kind.ENDPOINT, "Whose it is")})
 
@@ -112,7 +113,7 @@ async def test_what_is_no_request_leaves_nothing_in_the_journal(
 ) -> None:
     server = control(path)
     await server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(written)
         with contextlib.suppress(ConnectionError):
@@ -224,7 +225,7 @@ async def test_a_stream_goes_on_until_either_side_leaves(path: Path) -> None:
 
     server = Control(str(path), [Route("GET", "/v1/ticks", "Ticks", Stream(None, items))])
     await server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         reader, writer = await ask_raw(path, "/v1/ticks")
         await reader.readuntil(b"event: tick\ndata: 3\n\n")
         writer.close()

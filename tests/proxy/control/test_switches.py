@@ -16,6 +16,7 @@ from protocols.contract.engine import Options
 from protocols.observe import Unread
 from proxy.sessions.policy import Accepted
 from proxy.sessions.switches import Switches
+from tests.harness.shell import SECONDS
 from tests.proxy.control.world import World, world
 
 
@@ -42,7 +43,7 @@ async def test_a_switch_with_a_time_is_taken_back_by_itself() -> None:
     switches, ended = Switches(asyncio.get_running_loop()), asyncio.Event()
     switches.ran_out = lambda _: ended.set()
     switches.throw("ftp", "off", None, 0.01)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await ended.wait()
     assert not switches
 

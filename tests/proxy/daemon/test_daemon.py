@@ -13,6 +13,7 @@ from proxy.config import reading
 from proxy.daemon.daemon import Daemon
 from proxy.sockets import transparent
 from tests.harness.scarce import no_descriptors
+from tests.harness.shell import SECONDS
 
 ALL = "policies: [{name: all, action: accept}]\n"
 
@@ -36,7 +37,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
     """The service manager's end of its socket."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(tmp_path / "notify"))
-    sock.settimeout(30)
+    sock.settimeout(SECONDS)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     return sock
 

@@ -13,6 +13,7 @@ from proxy.ebpf.tables import Tables
 from proxy.holder import client, wire
 from proxy.holder.client import Client
 from proxy.holder.wire import Kind, Off
+from tests.harness.shell import SECONDS
 
 
 async def test_a_daemon_without_a_descriptor_to_look_with_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +32,7 @@ async def test_a_daemon_without_a_descriptor_to_look_with_looks_again(monkeypatc
     looking.on_off = told.append
     looking.start()
     wire.send(holder, Kind.OFF, Off.IPSEC)
-    await looking.first_word(30)
+    await looking.first_word(SECONDS)
     assert (looking.is_let_in, told) == (True, [Off.IPSEC])
     looking.stop()
     holder.close()
@@ -63,7 +64,7 @@ async def test_a_daemon_that_cannot_have_the_tables_asks_for_them_more_and_more_
     looking = Client(loop, find)
     looking.on_tables = take
     looking.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await has_them.wait()
     assert waits == [0.01, 0.02, 0.04, 0.05, 0.05]
     assert looking._wait_seconds == 0.01

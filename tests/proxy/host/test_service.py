@@ -10,6 +10,7 @@ import pytest
 
 from proxy.host import service
 from tests.harness.scarce import no_descriptors
+from tests.harness.shell import SECONDS
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -18,7 +19,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     name = str(tmp_path / "notify") if request.param == "path" else f"@pinhole-test-{os.getpid()}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(name.replace("@", "\0"))
-    sock.settimeout(30)
+    sock.settimeout(SECONDS)
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     return sock
 

@@ -17,6 +17,7 @@ from proxy.config.schema import Hep
 from proxy.config.values import Target
 from proxy.measure import hep
 from tests.harness.measured import Parts, series
+from tests.harness.shell import SECONDS
 
 PHONE, SERVER = Endpoint(ip_address("10.1.0.2"), 5060), Endpoint(ip_address("198.51.100.2"), 5070)
 PHONE6, SERVER6 = Endpoint(ip_address("fd01::2"), 5060), Endpoint(ip_address("2001:db8::2"), 5060)
@@ -65,7 +66,7 @@ def test_ipv6_and_tcp_have_numbers_of_their_own_and_what_is_not_known_is_left_ou
 def collector() -> tuple[socket.socket, Target]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    sock.settimeout(30)
+    sock.settimeout(SECONDS)
     return sock, Target("127.0.0.1", sock.getsockname()[1])
 
 
@@ -140,7 +141,7 @@ async def test_a_name_is_looked_up_without_anybody_waiting(monkeypatch: pytest.M
     parts.measuring.copy_to(Hep(to=Target("homer.example.org", to.port)))
     say(parts)
     assert await told(parts) == (0, 1)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while (await told(parts))[0] == 0:
             await asyncio.sleep(0.01)
             say(parts)
@@ -164,7 +165,7 @@ async def test_a_name_that_is_none_loses_copies_and_nothing_else_and_is_told_onc
     monkeypatch.setattr(hep, "RETRY_SECONDS", 0)
     parts = Parts()
     parts.measuring.copy_to(Hep(to=Target("nowhere.example.org", 9060)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await often.wait()
     say(parts)
     assert await told(parts) == (0, 1)
@@ -195,7 +196,7 @@ async def test_a_name_is_looked_up_again_when_no_thread_could_be_had_for_it(
     parts.measuring.copy_to(Hep(to=Target("homer.example.org", to.port)))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("cannot be reached: can't start new thread; messages are not copied until it can")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await has_failed_often.wait()
         while (await told(parts))[0] == 0:
             await asyncio.sleep(0.01)
@@ -220,7 +221,7 @@ async def test_an_address_to_which_no_way_leads_is_tried_until_one_does(
     parts.measuring.copy_to(Hep(to=Target("192.0.2.1", to.port)))
     assert f"192.0.2.1:{to.port} cannot be reached: " in capsys.readouterr().err
     hosts[0] = "127.0.0.1"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         while (await told(parts))[0] == 0:
             await asyncio.sleep(0.01)
             say(parts)

@@ -17,6 +17,7 @@ from proxy.errors import SocketError
 from proxy.measure import loop_delay, measuring, pages
 from proxy.measure.health import LATE_SECONDS, Health
 from tests.harness.measured import Parts, families, promtool, series
+from tests.harness.shell import SECONDS
 
 SOMEWHERE = Endpoint(ip_address("127.0.0.1"), 0)
 
@@ -153,7 +154,7 @@ async def test_an_address_that_is_taken_is_named(parts: Parts) -> None:
 async def test_connections_take_no_more_descriptors_than_allowed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "MOST_CONNECTIONS", 1)
     await served(parts)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         first, writer = await asyncio.open_connection(*parts.measuring.listening)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
         assert await first.readline() == b"HTTP/1.1 200 OK\r\n"

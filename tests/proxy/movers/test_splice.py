@@ -14,6 +14,7 @@ from proxy.movers.pipes import Splicer
 from proxy.movers.splice import SpliceRelay
 from proxy.sockets import streams
 from proxy.sockets.poll import Poll
+from tests.harness.shell import SECONDS
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -181,7 +182,7 @@ async def test_a_daemon_that_is_killed_resets_both_ends() -> None:
 async def test_a_relay_that_lasts_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splice, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
     ends = Ends()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         # Nobody tells that a socket has another option than before.
         while not all(leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for leg in ends.legs):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -201,7 +202,7 @@ async def test_urgent_data_stands_in_the_stream_and_hides_nothing_behind_it() ->
         await ends.loop.sock_sendall(ends.peer, behind)
         ends.peer.shutdown(socket.SHUT_WR)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         _, received = await asyncio.gather(say(), ends.read_all(ends.target))
     assert received == before + b"!" + behind
     ends.target.close()
@@ -217,7 +218,7 @@ async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who: str, 
         async with asyncio.timeout(0.5):  # until every buffer on the way is full
             await ends.loop.sock_sendall(source, bytes(64_000_000))
     streams.reset(source)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         assert await ends.over == reason
     sink.close()
     assert ends.leaked() == 0
@@ -230,7 +231,7 @@ async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_f
     ends = Ends()
     ends.peer.shutdown(socket.SHUT_WR)
     assert await ends.read_all(ends.target) == b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         assert await ends.over == "half_closed"
     assert ends.leaked() == 0
 
@@ -255,7 +256,7 @@ async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeyp
     # Less than the buffers on the way take, more than those of the reader alone.
     ends.target.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sent = os.urandom(1_000_000)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await ends.loop.sock_sendall(ends.peer, sent)
     ends.peer.shutdown(socket.SHUT_WR)
     await asyncio.sleep(0.5)
@@ -274,7 +275,7 @@ async def up_to_mark(sock: socket.socket) -> bytes:
     with select.epoll() as poll:
         poll.register(sock, select.EPOLLIN | select.EPOLLPRI)
         while not streams.at_urgent_mark(sock):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SECONDS):
                 await readable(poll)
             if poll.poll(0)[0][1] & select.EPOLLIN and not streams.at_urgent_mark(sock):
                 more = sock.recv(1 << 16)
@@ -287,7 +288,7 @@ async def urgent(sock: socket.socket) -> bytes:
     """The byte at the mark; it may come later than the announcement of it."""
     with select.epoll() as poll:
         poll.register(sock, select.EPOLLPRI)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             await readable(poll)
     return sock.recv(1, socket.MSG_OOB)
 
@@ -330,7 +331,7 @@ async def test_carried_urgent_data_waits_its_turn_when_the_sink_is_full() -> Non
     async def hear() -> tuple[bytes, bytes, bytes]:
         return await up_to_mark(ends.target), await urgent(ends.target), await ends.read_all(ends.target)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         _, heard = await asyncio.gather(say(), hear())
     assert heard == (before, b"!", behind)
     ends.target.close()

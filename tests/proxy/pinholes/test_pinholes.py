@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import chain
 from typing import Any
@@ -22,7 +22,8 @@ from proxy.record.audit import Log
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.reserved import MOST_LEASED, MOST_OF_ONE_CLIENT, SERVICES, is_reserved
-from tests.harness.shell import Shell, accept, dial, read_to_end, receive, say, serve
+from tests.harness.clock import Clock
+from tests.harness.shell import SECONDS, Shell, accept, dial, read_to_end, receive, say, serve
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER, may_not_bind_reserved_ports
 
 pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
@@ -62,58 +63,6 @@ class Session:
         self.heard.append(event)
 
 
-@dataclass(eq=False)
-class Timer:
-    """What a clock calls when it is time."""
-
-    clock: Clock
-    at: float
-    callback: Callable[..., object]
-    arguments: tuple[Any, ...]
-
-    def when(self) -> float:
-        return self.at
-
-    def cancel(self) -> None:
-        if self in self.clock.timers:
-            self.clock.timers.remove(self)
-
-
-class Clock:
-    """The loop as the table of pinholes knows it, with a clock that stands still until the test moves it on: no time
-    passes while this process gets no processor, and none has to be waited for."""
-
-    def __init__(self, shell: Shell) -> None:
-        self._loop = shell.loop
-        self._now = shell.loop.time()
-        self.timers: list[Timer] = []
-        table: Any = shell.pinholes
-        table.loop = self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    def time(self) -> float:
-        return self._now
-
-    def call_later(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> Timer:
-        return self.call_at(self._now + seconds, callback, *arguments)
-
-    def call_at(self, at: float, callback: Callable[..., object], *arguments: Any) -> Timer:
-        timer = Timer(self, at, callback, arguments)
-        self.timers.append(timer)
-        return timer
-
-    def skip(self, seconds: float) -> None:
-        """Let so much time pass. Whatever is due meanwhile is called in its order."""
-        end = self._now + seconds
-        while self.timers and (timer := min(self.timers, key=Timer.when)).at <= end:
-            self.timers.remove(timer)
-            self._now = max(self._now, timer.at)
-            timer.callback(*timer.arguments)
-        self._now = end
-
-
 class World:
     """A server that waits for data, and a session whose client may fetch it through a pinhole."""
 
@@ -140,6 +89,12 @@ class World:
         assert isinstance(answer, Grant), answer
         return answer
 
+    def clock(self) -> Clock:
+        """From now on the time of pinholes passes as this one says."""
+        clock = Clock(self.shell.loop)
+        self.shell.pinholes.loop = clock.loop
+        return clock
+
     async def through(self, grant: Grant) -> tuple[socket.socket, socket.socket]:
         peer = await dial(self.client, grant.listen)
         target, _ = await accept(self.waiting)
@@ -148,7 +103,7 @@ class World:
     async def relays(self, count: int) -> None:
         """Wait until so many relays run through the only pinhole, and no target is being dialled."""
         (pinhole,) = self.shell.pinholes
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             while pinhole.dialling or len(pinhole.relays) != count:  # noqa: ASYNC110 - nobody tells of these
                 await asyncio.sleep(0.001)
 
@@ -355,7 +310,7 @@ async def test_an_expect_may_allow_so_many_connections_at_once() -> None:
 
 async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, lasts_seconds=60)
     for pair in [await world.through(grant) for _ in range(2)]:
         for sock in pair:
@@ -371,7 +326,7 @@ async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used
 
 async def test_the_time_to_the_first_use_of_one_that_lasts_is_over_with_that() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, open_seconds=30, lasts_seconds=60)
     world.close(*await world.through(grant))
     await world.relays(0)
@@ -383,7 +338,7 @@ async def test_the_time_to_the_first_use_of_one_that_lasts_is_over_with_that() -
 
 async def test_one_that_lasts_is_over_when_nobody_comes_in_the_time_to_the_first_use() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, open_seconds=30, lasts_seconds=600)
     clock.skip(30)
     assert (await world.gone(grant))["duration_seconds"] == 30
@@ -392,7 +347,7 @@ async def test_one_that_lasts_is_over_when_nobody_comes_in_the_time_to_the_first
 
 async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_or_its_session_ends() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=2, open_seconds=30, idle_seconds=600)
     pair = await world.through(grant)
     await world.relays(1)
@@ -403,7 +358,7 @@ async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_o
 
 async def test_one_that_is_renewed_by_use_stands_while_a_relay_runs_and_so_long_after_it() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, open_seconds=60, lasts_seconds=30, renewed_by_use=True, idle_seconds=600)
     peer, target = await world.through(grant)
     await world.relays(1)
@@ -420,7 +375,7 @@ async def test_one_that_is_renewed_by_use_stands_while_a_relay_runs_and_so_long_
 
 async def test_one_that_is_renewed_by_use_and_never_used_is_over_in_the_time_to_the_first_use() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, open_seconds=30, lasts_seconds=600, renewed_by_use=True)
     clock.skip(30)
     assert (await world.gone(grant))["duration_seconds"] == 30
@@ -429,7 +384,7 @@ async def test_one_that_is_renewed_by_use_and_never_used_is_over_in_the_time_to_
 
 async def test_a_renewed_pinhole_lasts_from_then_on() -> None:
     world = World()
-    clock = Clock(world.shell)
+    clock = world.clock()
     grant = world.open(uses=None, lasts_seconds=30)
     clock.skip(20)
     world.session.pinholes.renew(grant, grant.expect.allow, 60)

@@ -22,7 +22,7 @@ from proxy.pinholes.tunnels import MOST_EARLY, MOST_EARLY_BYTES
 from proxy.sockets import raw, transparent
 from proxy.sockets.arrival import Arrival
 from tests.harness.pptp_messages import gre
-from tests.harness.shell import Shell
+from tests.harness.shell import SECONDS, Shell
 from tests.harness.waiting import pause
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, STRANGER
 
@@ -96,7 +96,7 @@ class Ends:
 
     async def receive(self) -> tuple[str, int, bytes]:
         """What comes to the client: from whom, with which id, and what it carries."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             data = await asyncio.get_running_loop().sock_recv(self.socks[CLIENT], 65536)
         return socket.inet_ntoa(data[12:16]), int.from_bytes(data[26:28], "big"), data[28:]
 
@@ -160,7 +160,7 @@ async def test_an_offer_that_nobody_answers_is_over_in_time() -> None:
     unanswered = media(CLIENT, 5, OURS)
     object.__setattr__(unanswered, "open_seconds", 0.1)
     granted(pinholes.offer(unanswered))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await owner.has_heard.wait()
     assert [event.reason for _, event in owner.heard] == ["never_used"]
 

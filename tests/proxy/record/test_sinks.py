@@ -17,6 +17,7 @@ from proxy.record import sinks
 from proxy.record.audit import AuditLog, Origin, open_log
 from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
+from tests.harness.shell import SECONDS
 from tests.harness.waiting import until
 
 HERE = Origin("gateway", "1cce2aa5")
@@ -39,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     # What a closed sink has written is read in most tests, and its thread may have to wait for a processor.
-    monkeypatch.setattr(sinks, "CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr(sinks, "CLOSE_SECONDS", SECONDS)
 
 
 def a_sink(path: Path, report: Callable[[str], None] = lambda _: None) -> Sink:
@@ -156,7 +157,7 @@ def test_a_line_that_was_half_written_is_whole_in_the_next_file(path: Path, disk
     told = threading.Event()
     sink = a_sink(path, lambda _: told.set())
     a_log(sink).write("event", number=1)
-    assert told.wait(30)
+    assert told.wait(SECONDS)
     path.rename(path.with_suffix(".1"))
     sink.reopen()
     disk.room = None

@@ -18,6 +18,7 @@ from proxy.record.forms import form
 from proxy.record.journal import JournalOutlet
 from proxy.record.sinks import Sink
 from proxy.record.syslog import SyslogOutlet
+from tests.harness.shell import SECONDS
 from tests.harness.waiting import until
 
 HERE = Origin("gateway", "1cce2aa5")
@@ -40,7 +41,7 @@ class Collector:
             socket.AF_UNIX if way == "unix" else socket.AF_INET,
             socket.SOCK_STREAM if way == "tcp" else socket.SOCK_DGRAM,
         )
-        self.sock.settimeout(30)
+        self.sock.settimeout(SECONDS)
         if way != "unix":
             self.sock.bind(("127.0.0.1", 0))
         if way == "udp":  # all lines of a test may come before the first one is read
@@ -65,7 +66,7 @@ class Collector:
             return self.sock.recv(1 << 17)
         if self._connection is None:
             self._connection, _ = self.sock.accept()
-            self._connection.settimeout(30)
+            self._connection.settimeout(SECONDS)
         while True:
             length, blank, rest = self._left.partition(b" ")
             if blank and len(rest) >= int(length):
@@ -197,7 +198,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.settimeout(30)
+        self.sock.settimeout(SECONDS)
         self.sock.bind(str(path))
 
     def entry(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from protocols.contract.addresses import Side
 from protocols.contract.effects import Send, violation
 from proxy.sessions import counted
 from proxy.sessions.counted import Counted
-from tests.harness.shell import Memory, PassOn, Shell, receive, say
+from tests.harness.shell import SECONDS, Memory, PassOn, Shell, receive, say
 from tests.proxy.sessions.test_stream import Call
 
 COUNTED = {"audit": "counted"}
@@ -26,7 +26,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 async def told(log: Memory) -> dict[str, Any]:
     log.written.clear()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SECONDS):
         await log.written.wait()
     return log.last("sessions.counted")
 

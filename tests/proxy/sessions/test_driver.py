@@ -12,6 +12,7 @@ from protocols.contract.addresses import Side
 from protocols.contract.effects import Abort, Note
 from protocols.contract.pinholes import AnyGrant, Closed
 from proxy.sessions.driver import EngineDriver, Performer
+from tests.harness.clock import Clock
 from tests.harness.shell import PassOn
 
 MANY = 5000
@@ -149,33 +150,6 @@ async def test_an_engine_whose_session_is_cut_short_hears_of_what_it_closes_for_
     driver.stop()
 
 
-class Clock:
-    """A loop whose time goes by as the test says."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.timers: dict[asyncio.TimerHandle, Callable[[], None]] = {}
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, at: float, call: Callable[[], None]) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(at, call, (), cast(asyncio.AbstractEventLoop, self))
-        self.timers[timer] = call
-        return timer
-
-    def get_debug(self) -> bool:
-        return False
-
-    def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:
-        self.timers.pop(timer, None)
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        for timer in [timer for timer in self.timers if timer.when() <= self.now]:
-            self.timers.pop(timer)()
-
-
 class LooksSooner(PassOn):
     """It can wait for four hours while its session stands, and looks every half minute once that is over."""
 
@@ -212,11 +186,11 @@ def test_an_engine_that_outlives_its_session_is_called_as_soon_as_it_wants_then(
     """However the session ends. A call whose signalling was reset stayed for four hours after its H.245 had ended it:
     the timer was still the one from before the reset."""
     clock, engine = Clock(), LooksSooner()
-    driver = EngineDriver(cast(asyncio.AbstractEventLoop, clock), engine, cast(Performer, Settles()))
-    clock.wait(400)
+    driver = EngineDriver(clock.loop, engine, cast(Performer, Settles()))
+    clock.skip(400)
     end(driver)
     for _ in range(3):
-        clock.wait(30)
+        clock.skip(30)
     assert engine.looked == [1430.0, 1460.0, 1490.0]
     driver.stop()
     assert not clock.timers

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from proxy.pinholes.table import PinholeTable
 from proxy.sessions.progress import AT_ONCE, LOOKS, Progress
 from proxy.sessions.registry import Sessions
-
-
-class Clock:
-    """A loop whose time goes by when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.later: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Clock:
-        self.later.append((self.now + seconds, call, arguments))
-        return self
-
-    def call_soon(self, call: Callable[..., None], *arguments: Any) -> None:
-        self.call_later(0, call, *arguments)
-
-    def cancel(self) -> None:
-        self.later.clear()
-
-    def wait(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.later and (first := min(self.later, key=lambda one: one[0]))[0] <= until:
-            self.later.remove(first)
-            self.now, call, arguments = first
-            call(*arguments)
-        self.now = until
+from tests.harness.clock import Clock
 
 
 class Lasting:
     """A pinhole or a session."""
 
     def __init__(self, clock: Clock) -> None:
-        self.opened_at = clock.now
+        self.opened_at = clock.time()
         self.told: list[float] = []
 
     def tell_progress(self, now: float) -> None:
@@ -59,16 +29,15 @@ def clock() -> Clock:
 
 
 def progress(clock: Clock, pinholes: list[Lasting], sessions: list[Lasting] | None = None) -> Progress:
-    loop = cast(asyncio.AbstractEventLoop, clock)
-    return Progress(loop, cast(Sessions, sessions or []), cast(PinholeTable, pinholes))
+    return Progress(clock.loop, cast(Sessions, sessions or []), cast(PinholeTable, pinholes))
 
 
 def test_each_is_told_of_once_in_so_long_by_its_own_age(clock: Clock) -> None:
     lasting = [Lasting(clock)]
     progress(clock, lasting).use(600)
-    clock.wait(250)
+    clock.skip(250)
     lasting.append(Lasting(clock))
-    clock.wait(2000)
+    clock.skip(2000)
     for one in lasting:
         assert [round(age) // 600 for age in one.told] == [1, 2, 3]
         assert all(age % 600 <= 600 / LOOKS for age in one.told)
@@ -77,24 +46,24 @@ def test_each_is_told_of_once_in_so_long_by_its_own_age(clock: Clock) -> None:
 def test_what_is_short_is_not_told_of(clock: Clock) -> None:
     lasting = [Lasting(clock)]
     progress(clock, lasting).use(600)
-    clock.wait(599)
+    clock.skip(599)
     assert lasting[0].told == []
 
 
 def test_sessions_are_told_of_as_pinholes_are(clock: Clock) -> None:
     session = Lasting(clock)
     progress(clock, [], [session]).use(600)
-    clock.wait(700)
+    clock.skip(700)
     assert len(session.told) == 1
 
 
 def test_many_are_told_of_in_parts_and_all_of_them(clock: Clock) -> None:
     lasting = [Lasting(clock) for _ in range(10 * AT_ONCE + 1)]
     progress(clock, lasting).use(600)
-    clock.wait(700)
+    clock.skip(700)
     assert {len(one.told) for one in lasting} == {1}
 
 
 def test_by_default_nothing_is_told(clock: Clock) -> None:
     progress(clock, [Lasting(clock)]).use(None)
-    assert clock.later == []
+    assert clock.timers == []

@@ -16,6 +16,7 @@ import pytest
 from protocols.contract.addresses import Host
 from proxy.sessions import resolver
 from proxy.sessions.resolver import Resolver
+from tests.harness.shell import SECONDS
 from tests.harness.waiting import until
 
 Answer = tuple[Host, ...]
@@ -40,7 +41,7 @@ class Names:
     def getaddrinfo(self, name: str, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
         self.asked.append(name)
         if name in self.held:
-            self.release.wait(120)
+            self.release.wait(2 * SECONDS)
         if name not in self.table:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [
@@ -53,7 +54,7 @@ class Names:
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     names = Names()
     monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
-    monkeypatch.setattr(resolver, "SECONDS", 60)  # a thread may have to wait for a processor
+    monkeypatch.setattr(resolver, "SECONDS", SECONDS)  # a thread may have to wait for a processor
     yield names
     names.release.set()
 
@@ -71,7 +72,7 @@ class Asked:
         self._told.set()
 
     async def answer(self) -> Answer:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SECONDS):
             await self._told.wait()
         (answer,) = self.answers
         return answer
