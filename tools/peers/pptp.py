@@ -115,9 +115,12 @@ class Call:
         return [self.receive() for _ in payloads] == list(payloads)
 
     def hang_up(self) -> None:
-        """End the call in order."""
+        """End the call in order. Now and then a client lets go of its call and then does not end: it is killed."""
         self.process.terminate()
-        self.process.wait(SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(SECONDS)
+        self.process.kill()
+        self.process.wait()
         self.sock.close()
 
 
