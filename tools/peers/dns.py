@@ -45,7 +45,7 @@ MANY = 10_000
 
 def missing() -> str:
     """What the demo needs of all this and is not installed; empty when nothing is."""
-    return programs.missing("unbound")
+    return programs.missing("dig", "unbound")
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
