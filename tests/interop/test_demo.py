@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from tools.demo import ftp as demo_ftp
 from tools.demo.demonstrations import DEMONSTRATIONS, NOT_SHOWN, missing
 from tools.demo.job import Demonstration, Job
 from tools.demo.report import opened, rewritten
+from tools.lab import daemon as lab_daemon
 from tools.lab import gateways
 from tools.peers import ftp as peers
 
@@ -129,6 +133,30 @@ def test_a_client_that_fails_and_a_server_that_does_not_start_are_told_with_what
     assert re.findall(r"^([0-9]+) of ([0-9]+) went well", done.output, re.MULTILINE) == [("1", "2")]
     assert "530 Login incorrect." in done.output
     assert "snat_none: sip: the registrar has no library" in done.output
+
+
+@on_a_lab
+def test_a_session_that_a_failed_client_leaves_open_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as left_open:
+
+        def run(gateway: gateways.Gateway) -> dict[str, str]:
+            monkeypatch.setattr(lab_daemon, "LONGEST_WAIT_SECONDS", 1)  # this is in vain: the session does not end
+            with gateway.server.inside():
+                left_open.enter_context(socket.create_server((str(gateway.server.v4), 21)))
+            with gateway.client.inside():
+                left_open.enter_context(socket.create_connection((str(gateway.dialled(4)), 21), peers.SECONDS))
+            raise peers.TransferFailed("no greeting")
+
+        def jobs(gateway: gateways.Gateway, directory: Path) -> Iterator[Job]:
+            yield Job("nobody", "client", "ipv4", partial(run, gateway))
+
+        monkeypatch.setattr(demo, "DEMONSTRATIONS", {"ftp": Demonstration("ftp", "Transferred", 1, jobs, str)})
+        monkeypatch.setattr(demo, "ROLES", (gateways.ROUTING,))
+        done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
+    assert done.exit_code == 1
+    assert "no greeting" in done.output
+    assert "snat_none: the status did not become {'sessions': 0, 'pinholes': 0}" in done.output
+    assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["event"] == "daemon.stopped"
 
 
 def test_what_keeps_the_gateway_from_starting_is_told_in_one_line(

@@ -159,8 +159,7 @@ def test_a_client_that_is_cut_off_takes_its_session_along(gateway: Gateway) -> N
     assert ended(gateway, before)["cause"] == "lost"
 
 
-def test_of_all_complaints_of_rtspsrc_only_that_of_its_own_pause_is_none() -> None:
-    said = b"""
+_COMPLAINTS = b"""
 ERROR: from element /GstPipeline:pipeline0/GstRTSPSrc:s: Could not write to resource.
 Additional debug info:
 ../gst/rtsp/gstrtspsrc.c(6766): gst_rtspsrc_try_send (): /GstPipeline:pipeline0/GstRTSPSrc:s:
@@ -170,11 +169,17 @@ Additional debug info:
 ../gst/rtsp/gstrtspsrc.c(%b (): /GstPipeline:pipeline0/GstRTSPSrc:s:
 Could not send message. (Received end-of-file)
 """
-    assert rtsp.has_only_cancelled_its_pause(said % b"9240): gst_rtspsrc_pause")
-    assert not rtsp.has_only_cancelled_its_pause(said % b"8460): gst_rtspsrc_close")
+
+
+def test_of_all_complaints_of_rtspsrc_only_that_of_its_own_pause_is_none() -> None:
+    assert rtsp.has_only_cancelled_its_pause(_COMPLAINTS % b"9240): gst_rtspsrc_pause")
+    assert not rtsp.has_only_cancelled_its_pause(_COMPLAINTS % b"8460): gst_rtspsrc_close")
     assert not rtsp.has_only_cancelled_its_pause(b"")
-    assert rtsp.has_stumbled(said % b"8460): gst_rtspsrc_close")
-    assert not rtsp.has_stumbled(said % b"9240): gst_rtspsrc_pause")
+
+
+def test_rtspsrc_has_stumbled_when_it_could_not_say_teardown() -> None:
+    assert rtsp.has_stumbled(_COMPLAINTS % b"8460): gst_rtspsrc_close")
+    assert not rtsp.has_stumbled(_COMPLAINTS % b"9240): gst_rtspsrc_pause")
     assert not rtsp.has_stumbled(b"")
 
 

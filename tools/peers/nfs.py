@@ -54,7 +54,8 @@ _PSEUDO = "/files"
 """What version 4 calls the directory that version 3 knows by its path."""
 _LIBRARIES = UNPACKED / "usr/lib/ganesha"
 
-# Debian 13's wants a privilege that root of a container has not, unless it may fail; Debian 12's knows no such word.
+# nfs-ganesha of Debian 13 does not begin without a privilege that root of a container has not, unless it is told to;
+# that of Debian 12 passes over what it does not know.
 _GANESHA = """
 NFS_CORE_PARAM {{
     allow_set_io_flusher_fail = true;
@@ -156,10 +157,10 @@ def file_server(host: Host, port: int = 0) -> Iterator[Server]:
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
-def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> str:
-    """What a client says. Raises CallFailed."""
+def run(host: Host, command: Sequence[str], seconds: float = SECONDS, under: Sequence[str] = ()) -> str:
+    """What a client says. under: a command that starts it. Raises CallFailed."""
     try:
-        done = host.run([programs.program(command[0]), *command[1:]], check=False, timeout=seconds)
+        done = host.run([*under, programs.program(command[0]), *command[1:]], check=False, timeout=seconds)
     except subprocess.TimeoutExpired as late:
         raise CallFailed(f"{command[0]}: no end") from late
     if done.returncode:
@@ -183,7 +184,7 @@ def exports(host: Host, at: Address) -> str:
 
 
 _SERVER = "server"
-_NAMED = f"""
+_NAMING = f"""
 mount -t tmpfs none /run
 echo "$0 {_SERVER}" >/run/hosts
 mount --bind /run/hosts /etc/hosts
@@ -192,9 +193,8 @@ exec "$@"
 
 
 def _libnfs(host: Host, at: Address, *command: str, seconds: float = SECONDS) -> str:
-    """What a client says that knows the server by name: Debian 13's libnfs reads no IPv6 address in a URL."""
-    words = [programs.program(command[0]), *command[1:]]
-    return run(host, ["unshare", "--mount", "sh", "-ec", _NAMED, str(at), *words], seconds)
+    """What a client says that knows the server by name, since libnfs of Debian 13 reads no IPv6 address in a URL."""
+    return run(host, command, seconds, ["unshare", "--mount", "sh", "-ec", _NAMING, str(at)])
 
 
 def _url(path: Path) -> str:
