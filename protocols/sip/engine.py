@@ -11,7 +11,7 @@ comments (S31, D22) are those of `protocols/FACTS.md`.
       -> body rewritten (relocate.py), Content-Length made right, sent on
 
 House rules:
-- The same datagram again is answered with the same bytes and opens nothing (S62).
+- The same datagram again is passed on as the same bytes and opens nothing (S62).
 - Without NAT every byte goes through as it came, but for what others could read in another way than we do
   (mends.py); what is opened and closed is the same.
 - What cannot have what it needs is refused as a whole (503, 500 in a call), never passed half rewritten (D49).

@@ -298,6 +298,28 @@ def test_a_client_that_vanishes_in_mid_transfer_is_a_reset_for_the_server(
     assert daemon.wait_for("session.closed")["reason"] == "reset_by_client"
 
 
+def test_a_client_that_resets_its_control_connection_in_mid_transfer_has_its_file_whole(
+    lab: Lab, daemon: Daemon, held: HeldServer
+) -> None:
+    """The data connection goes on (X15)."""
+    before = stock(daemon)
+    with server(lab.server, held):
+        talk = Talk(lab.client, str(lab.server.v4))
+        with half_way(lab, talk) as data:
+            talk.control.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            talk.close()
+            assert daemon.wait_for("session.closed")["reason"] == "reset_by_client"
+            assert daemon.audit("pinhole.closed") == []
+            held.data[0].sendall(HALF)
+            held.data[0].close()
+            read(data, len(HALF))
+            assert ending(data) == "closed"
+    assert daemon.wait_for("pinhole.closed")["reason"] == "finished"
+    (transfer,) = daemon.audit("ftp.transfer")
+    assert (transfer["bytes"], transfer["result"]) == (None, None)
+    nothing_left(daemon, before)
+
+
 def test_an_upload_half_closed_by_the_client_is_whole_at_the_server(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     before = stock(daemon)
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
